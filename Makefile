@@ -1,0 +1,63 @@
+# Everything a fresh machine needs is here: `make quickstart` and `make test` set up .venv first.
+
+PYTHON_VERSION ?= 3.11
+UV_VERSION     := 0.13.9
+VENV           := .venv
+BIN            := $(VENV)/bin
+
+# uv from the PATH, else one of our own in .uv.
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+# PyTorch's CPU build: from the folder that PIP_FIND_LINKS names where there is one, else from PyTorch's CPU index.
+TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend=cpu)
+
+REQUIREMENTS := pyproject.toml requirements/cpu.txt requirements/overrides.txt requirements/vllm-shim/pyproject.toml
+INSTALLED    := $(VENV)/.installed
+
+.PHONY: help setup lock quickstart test lint test-fast test-slow coverage clean
+
+help:
+	@echo "make quickstart   train a tiny language model with MaxPO in verl, on CPU, and show pass@k before and after"
+	@echo "make test         lint, types, fast tests, then verl itself end to end (lint, test-fast, test-slow apart)"
+	@echo "make setup        only install, into $(VENV)"
+	@echo "make lock         pin requirements/cpu.in anew in requirements/cpu.txt"
+
+setup: $(INSTALLED)
+
+# Byte-compiling takes half a minute once; without it every Ray worker of a first run would do it.
+$(INSTALLED): $(REQUIREMENTS) | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON_VERSION) $(VENV)
+	$(UV) pip install --python $(BIN)/python --compile-bytecode $(TORCH_SOURCE) --overrides requirements/overrides.txt \
+	    --requirements requirements/cpu.txt ./requirements/vllm-shim --editable '.[cpu,dev]'
+	touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+
+lock: | $(UV)
+	$(UV) pip compile --quiet --python-version $(PYTHON_VERSION) $(TORCH_SOURCE) --no-emit-find-links --no-annotate \
+	    --overrides requirements/overrides.txt --extra cpu --extra dev \
+	    requirements/cpu.in pyproject.toml --output-file requirements/cpu.txt \
+	    --custom-compile-command "make lock"
+
+quickstart: $(INSTALLED)
+	PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/quickstart.sh
+
+test: lint test-fast test-slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test-fast: $(INSTALLED)
+	$(BIN)/pytest -m "not slow" --doctest-modules verl_maxpo tests
+
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -m slow
+
+coverage: $(INSTALLED)
+	$(BIN)/pytest -m "not slow" --cov --cov-report=term --doctest-modules verl_maxpo tests
+
+clean:
+	rm -rf $(VENV) .uv outputs

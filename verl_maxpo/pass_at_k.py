@@ -1,0 +1,57 @@
+"""Unbiased pass@k."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> NDArray[np.float64] | np.float64:
+    r"""Estimate pass@k, the probability that one of k samples is correct, without bias.
+
+    .. math:: \text{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k} = 1 - \prod_{i=0}^{k-1} \Big(1 - \frac{c}{n-i}\Big)
+
+    computed as a sum of logarithms, so that neither a large n nor a tiny value loses digits. See Chen et al.,
+    "Evaluating Large Language Models Trained on Code" (arXiv:2107.03374), equation 1.
+
+    Args:
+        num_samples: n, integers of at least 1.
+        num_correct: c, integers with ``0 <= c <= n``.
+        k: Integers with ``1 <= k <= n``. The three arguments broadcast.
+
+    Returns:
+        Values in [0, 1] of the broadcast shape, a scalar for scalars.
+
+    Raises:
+        TypeError: An argument is not made of integers.
+        ValueError: An argument is out of range.
+
+    >>> float(pass_at_k(num_samples=16, num_correct=4, k=1))
+    0.25
+    """
+    n, c, k = np.broadcast_arrays(
+        _integers(num_samples, "num_samples"), _integers(num_correct, "num_correct"), _integers(k, "k")
+    )
+    _check_range("num_samples", n, n >= 1, "at least 1")
+    _check_range("num_correct", c, (c >= 0) & (c <= n), "between 0 and num_samples")
+    _check_range("k", k, (k >= 1) & (k <= n), "between 1 and num_samples")
+    # C(n-c, k)/C(n, k) is symmetric in c and k: the product has as many factors as the smaller of them.
+    few, many = np.minimum(c, k), np.maximum(c, k)
+    log_all_fail = np.zeros(n.shape)
+    with np.errstate(divide="ignore"):  # log(0) = -inf: a success is certain
+        for i in range(int(few.max(initial=0))):
+            factor = np.maximum(-many / np.maximum(n - i, 1), -1.0)
+            log_all_fail = log_all_fail + np.where(i < few, np.log1p(factor), 0.0)
+    return np.abs(np.expm1(log_all_fail))
+
+
+def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
+def _check_range(name: str, values: NDArray[np.int64], valid: NDArray[np.bool_], expected: str) -> None:
+    if not valid.all():
+        raise ValueError(f"{name} must be {expected}, got {values[~valid].flat[0]}")
