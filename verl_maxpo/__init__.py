@@ -9,4 +9,7 @@ from verl_maxpo.pass_at_k import pass_at_k
 
 __version__ = "0.1.0"
 
+#: The versions of verl that this release was run with; others give a warning.
+TESTED_VERL = ("0.9.1",)
+
 __all__ = ["grouped_max_at_k_advantages", "max_at_k", "max_at_k_advantages", "pass_at_k"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from verl_maxpo.max_at_k import group_labels, labelled_max_at_k_advantages
@@ -63,7 +63,9 @@ class MaxPOConfig:
                 "algorithm.adv_estimator=maxpo needs the K of max@K: set algorithm.maxpo.k, "
                 "as +algorithm.maxpo.k=8 on verl's own configs"
             )
-        options = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else dict(node)
+        options: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+        if not isinstance(options, Mapping):
+            raise ValueError(f"algorithm.maxpo must be a mapping such as {{k: 8}}, got {options!r}")
         known = [field.name for field in fields(cls)]
         unknown = sorted(str(key) for key in options if key not in known)
         if unknown:

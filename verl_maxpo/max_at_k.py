@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def max_at_k(rewards: Tensor, k: int) -> Tensor:
@@ -187,7 +188,7 @@ def group_labels(group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable], 
     tensor([0, 1, 0])
     """
     if isinstance(group_ids, Tensor):
-        return group_ids.to(device).unique(return_inverse=True)[1]
+        return torch.unique(group_ids.to(device), return_inverse=True)[1]  # type: ignore[no-untyped-call]
     ids = group_ids.tolist() if isinstance(group_ids, np.ndarray) else list(group_ids)
     # Hashing in C (dict and map) instead of sorting strings.
     label_of = {group_id: label for label, group_id in enumerate(dict.fromkeys(ids))}
@@ -203,7 +204,7 @@ def _advantages(rewards: Tensor, k: int, baseline: str) -> Tensor:
     from_below = (gaps * below).cumsum(dim=-1)
     from_above = (gaps * above).flip(-1).cumsum(dim=-1).flip(-1)
     # The lowest rank has no gap below it, the highest none above.
-    advantages = torch.nn.functional.pad(from_below, (1, 0)) + torch.nn.functional.pad(from_above, (0, 1))
+    advantages: Tensor = pad(from_below, (1, 0)) + pad(from_above, (0, 1))
     return torch.empty_like(advantages).scatter(-1, order, advantages).to(rewards.dtype)
 
 

@@ -42,7 +42,8 @@ def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> N
         for i in range(int(few.max(initial=0))):
             factor = np.maximum(-many / np.maximum(n - i, 1), -1.0)
             log_all_fail = log_all_fail + np.where(i < few, np.log1p(factor), 0.0)
-    return np.abs(np.expm1(log_all_fail))
+    value: NDArray[np.float64] | np.float64 = np.abs(np.expm1(log_all_fail))
+    return value
 
 
 def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:

@@ -10,9 +10,6 @@ from collections.abc import Callable
 
 logger = logging.getLogger("verl_maxpo")
 
-#: The versions of verl this release was run with.
-TESTED_VERL = ("0.9.0", "0.9.1")
-
 
 def register() -> None:
     """Register the estimator ``maxpo`` with verl, and the CPU platform where ``VERL_PLATFORM=cpu`` asks for it.
@@ -42,6 +39,8 @@ def register() -> None:
 
 def _warn_if_untested() -> None:
     from importlib.metadata import version
+
+    from verl_maxpo import TESTED_VERL
 
     installed = version("verl")
     if installed not in TESTED_VERL:

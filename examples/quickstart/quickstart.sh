@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# The whole quickstart: make data and model, train, show pass@k before and after. What exists already is reused.
+#   ESTIMATOR=grpo SEED=1 examples/quickstart/quickstart.sh    # settings: see run_tiny_fsdp2_cpu.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+here=examples/quickstart
+
+export ESTIMATOR=${ESTIMATOR:-maxpo} SEED=${SEED:-0} DATA=${DATA:-outputs/quickstart}
+export RUN=$DATA/$ESTIMATOR-seed$SEED
+log=$RUN/train.log
+
+progress() { # "step 12, mean reward 0.14" from verl's metrics file
+    [ -f "$RUN/metrics.jsonl" ] && tail -n 1 "$RUN/metrics.jsonl" |
+        sed -nE 's/^\{"step":([0-9]+),.*"critic\/score\/mean":([0-9.]{1,5}).*/  step \1, mean reward of the batch \2/p'
+}
+
+echo "1/3  Data and starting model"
+python $here/prepare.py --out "$DATA"
+
+echo "2/3  Training with $ESTIMATOR, seed $SEED, in verl: FSDP2 actor and vLLM rollout on CPU"
+if [ -f "$RUN/finished" ]; then
+    echo "  kept from an earlier run; to train again: rm -r $RUN"
+else
+    rm -rf "$RUN"
+    mkdir -p "$RUN"
+    echo "  log: $log; the first step comes after about two minutes (Ray, FSDP2, vLLM, first evaluation)"
+    $here/run_tiny_fsdp2_cpu.sh "$@" >"$log" 2>&1 &
+    training=$!
+    trap 'kill $training 2>/dev/null || true' EXIT
+    while kill -0 $training 2>/dev/null; do
+        sleep 5
+        line=$(progress || true)
+        [ "$line" = "${shown:-}" ] || echo "$line"
+        shown=$line
+    done
+    if ! wait $training; then
+        grep -vE 'WARNING|INFO|UserWarning' "$log" | tail -n 30 >&2
+        echo "training failed; the end of $log is above. \`python -m verl_maxpo.doctor\` looks for causes" >&2
+        exit 1
+    fi
+    touch "$RUN/finished"
+fi
+
+echo "3/3  Result"
+mapfile -t runs < <(find "$DATA" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
+python $here/report.py --out "$DATA/report" "${runs[@]}"
+cat <<END
+  picture      $DATA/report/pass_at_k.png
+  numbers      $DATA/report/pass_at_k.json
+  samples      $RUN/validation
+  TensorBoard  tensorboard --logdir $DATA
+  next         ESTIMATOR=grpo make quickstart    # the same run with GRPO, beside this one
+END

@@ -1,0 +1,61 @@
+"""What verl adds to a vLLM worker, for vLLM's CPU build."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedWeightReceiver
+from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+
+
+class CPUWorkerExtension(vLLMColocateWorkerExtension):
+    """Loads weights into a running vLLM engine on a CPU.
+
+    vLLM's CPU layers repack their weight for oneDNN after loading and drop the original
+    (``vllm/model_executor/layers/utils.py: dispatch_cpu_unquantized_gemm``), so verl's plain ``model.load_weights``
+    fails. This uses vLLM's own layer-wise reload.
+    """
+
+    def update_weights_from_ipc(
+        self, peft_config: dict[str, Any] | None = None, base_sync_done: bool = False, use_shm: bool = False
+    ) -> None:
+        """Replace the model's weights by those the actor sends.
+
+        Args:
+            peft_config: Must be None: LoRA is not supported on the CPU.
+            base_sync_done: Only of interest to LoRA.
+            use_shm: Whether the weights come through shared memory.
+
+        Raises:
+            NotImplementedError: ``peft_config`` is given.
+            Exception: What vLLM raised while loading, after all buckets were taken: the actor waits for each to be
+                acknowledged, and would wait for ever if this stopped half-way.
+        """
+        if peft_config is not None:
+            raise NotImplementedError("VERL_PLATFORM=cpu has no LoRA: set actor_rollout_ref.model.lora_rank=0")
+        model = self.model_runner.model
+        failures: list[Exception] = []
+
+        def load(weights: list[tuple[str, torch.Tensor]], is_last: bool) -> None:
+            try:
+                # Copies: the tensors are views of a buffer that is unmapped when this returns.
+                model.load_weights([(name, tensor.clone()) for name, tensor in weights])
+            except Exception as error:
+                failures.append(error)
+
+        initialize_layerwise_reload(model)
+        BucketedWeightReceiver(self._get_zmq_handle(), device=self.device, use_shm=use_shm).receive_weights(load)
+        if failures:
+            raise failures[0]
+        finalize_layerwise_reload(model, self.model_runner.vllm_config.model_config)
+        self._repack_embeddings(model)
+
+    @staticmethod
+    def _repack_embeddings(model: torch.nn.Module) -> None:
+        """Repack output layers that share the input embedding's weight: no weight of theirs was loaded."""
+        for layer in model.modules():
+            if isinstance(layer, VocabParallelEmbedding):
+                layer.quant_method.process_weights_after_loading(layer)

@@ -1,0 +1,175 @@
+"""Say whether ``algorithm.adv_estimator=maxpo`` would run here, and what to do if not.
+
+    python -m verl_maxpo.doctor
+
+Looks at the installed versions, at how verl found the plugin, and at the estimator registry of this process and of a
+worker on every node of the Ray cluster (``RAY_ADDRESS``, or a local one started for the check). Exits with 1 if
+something would stop a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import Literal
+
+import torch
+
+from verl_maxpo import TESTED_VERL, estimator
+
+_PACKAGES = ("verl-maxpo", "verl", "torch", "vllm", "sglang", "ray", "TransferQueue", "transformers", "tensordict")
+_OURS = f"{estimator.__name__}.{estimator.compute_maxpo_outcome_advantage.__name__}"
+_RAY_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the doctor looked at.
+
+    Attributes:
+        level: ``ok``, ``note`` (worth knowing) or ``fail`` (stops a run).
+        text: What was found.
+        fix: What to do about it.
+    """
+
+    level: Literal["ok", "note", "fail"]
+    text: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.level:>4}] {self.text}" + (f"\n       fix: {self.fix}" if self.fix else "")
+
+
+def registered_estimator() -> str | None:
+    """Return the full name of what verl calls ``maxpo`` in this process, None where it knows no such estimator."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
+
+    function = ADV_ESTIMATOR_REGISTRY.get("maxpo")
+    return function and f"{function.__module__}.{function.__qualname__}"
+
+
+def examine(*, ray: bool = True) -> Iterator[Finding]:
+    """Look at everything.
+
+    Args:
+        ray: Also look into Ray's workers.
+
+    Yields:
+        The findings, in the order of what depends on what.
+    """
+    yield _versions()
+    yield from _missing_packages()
+    yield _how_verl_finds_the_plugin()
+    yield _accelerator()
+    try:
+        registered = registered_estimator()
+    except ImportError as error:
+        yield Finding("fail", f"verl cannot be imported: {error}", "mend the installation of verl first")
+        return
+    yield _registration(registered, "this process")
+    if ray:
+        yield from _ray_workers()
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _versions() -> Finding:
+    found = [f"{package} {_installed(package) or 'none'}" for package in _PACKAGES]
+    return Finding("ok", f"Python {sys.version.split()[0]}; {', '.join(found)}")
+
+
+def _missing_packages() -> Iterator[Finding]:
+    verl = _installed("verl")
+    if verl is not None and verl not in TESTED_VERL:
+        yield Finding("note", f"verl {verl} is untested with verl-maxpo", f"tested: {', '.join(TESTED_VERL)}")
+    if _installed("TransferQueue") is None:
+        yield Finding("fail", "verl's trainer needs TransferQueue", "pip install 'verl-maxpo[trainer]'")
+    if _installed("vllm") is None and _installed("sglang") is None:
+        yield Finding("fail", "verl's rollouts need vLLM or SGLang", "pip install vllm (on CPU: see verl_maxpo/cpu)")
+
+
+def _how_verl_finds_the_plugin() -> Finding:
+    modules = os.environ.get("VERL_USE_EXTERNAL_MODULES", "").split(",")
+    if "verl_maxpo.plugin" in modules:
+        return Finding("ok", "VERL_USE_EXTERNAL_MODULES names verl_maxpo.plugin")
+    names = [point.name for point in entry_points(group="verl.plugins") if point.value == "verl_maxpo.plugin"]
+    if not names:
+        return Finding("fail", "no entry point leads verl to verl_maxpo.plugin", "pip install verl-maxpo")
+    policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
+    if policy != "auto" and names[0] not in policy.split(","):
+        fix = f"unset it, or add {names[0]} to it"
+        return Finding("fail", f"VERL_USE_EXTERNAL_PLUGINS={policy} hides the entry point {names[0]}", fix)
+    return Finding("ok", f"the entry point {names[0]} leads verl to verl_maxpo.plugin")
+
+
+def _accelerator() -> Finding:
+    if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
+        return Finding("ok", "VERL_PLATFORM=cpu: verl runs on verl-maxpo's CPU platform")
+    if torch.cuda.is_available():
+        return Finding("ok", f"{torch.cuda.device_count()} CUDA devices, the first {torch.cuda.get_device_name(0)}")
+    fix = "use a node that has one, or VERL_PLATFORM=cpu with the configuration maxpo_trainer_cpu"
+    return Finding("note", "this process sees no CUDA device", fix)
+
+
+def _registration(registered: str | None, where: str) -> Finding:
+    if registered == _OURS:
+        return Finding("ok", f"maxpo is registered in {where}")
+    if registered is None:
+        fix = "install verl-maxpo there and look for its warning in the log of `python -c 'import verl'`"
+        return Finding("fail", f"maxpo is not registered in {where}", fix)
+    return Finding("fail", f"maxpo is {registered} in {where}, which is not verl-maxpo's", "uninstall the other plugin")
+
+
+def _ray_workers() -> Iterator[Finding]:
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR")
+        look = ray.remote(num_cpus=0)(registered_estimator)
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        for node, address in nodes.items():
+            where = f"a Ray worker on {address}"
+            strategy = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+            try:
+                found = ray.get(look.options(scheduling_strategy=strategy).remote(), timeout=_RAY_TIMEOUT_S)
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1]
+                yield Finding("fail", f"{where} cannot import verl: {reason}", "install verl and verl-maxpo there")
+            else:
+                yield _registration(found, where)
+    except Exception as error:
+        yield Finding("fail", f"Ray does not start: {error}", "see Ray's log; RAY_ADDRESS names an existing cluster")
+    finally:
+        ray.shutdown()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        1 if something would stop a run, else 0.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m verl_maxpo.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--no-ray", action="store_true", help="do not look into Ray's workers")
+    failed = False
+    for finding in examine(ray=not parser.parse_args(arguments).no_ray):
+        print(finding, flush=True)
+        failed |= finding.level == "fail"
+    print("something would stop a run: see the fixes above" if failed else "algorithm.adv_estimator=maxpo is ready")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

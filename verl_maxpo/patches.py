@@ -1,0 +1,100 @@
+"""Every change to verl that none of its own doors allows, and hooks on modules that must not be imported early.
+
+Each runs when verl imports the module in question (``wrapt`` post-import hooks), first checks that the module is as
+expected, and raises if it is not.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import wrapt
+
+#: Seconds that the actor and vLLM wait for each other's next message while weights are synchronised.
+WEIGHT_TRANSFER_TIMEOUT_S = 300
+
+
+def apply_cpu_patches() -> None:
+    """Apply what :mod:`verl_maxpo.cpu` needs."""
+    wrapt.register_post_import_hook(register_cpu_engines, "verl.workers.engine.fsdp.transformer_impl")
+    wrapt.register_post_import_hook(use_gloo, "verl.utils.distributed")
+    wrapt.register_post_import_hook(bound_weight_transfer, "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer")
+
+
+def register_cpu_engines(module: ModuleType) -> None:
+    """Register the FSDP2 engines for the CPU, and refuse FSDP1, in verl's engine registry."""
+    for model_type, name in [("language_model", "FSDPEngineWithLMHead"), ("value_model", "FSDPEngineWithValueHead")]:
+        engine = getattr(module, name, None)
+        if engine is None:
+            raise _changed(module, name, "a class", "none")
+
+        class NoFSDP1(engine):  # type: ignore[misc, valid-type]
+            def __init__(self, *args: Any, **kwargs: Any) -> None:
+                raise ValueError(
+                    "VERL_PLATFORM=cpu runs FSDP2 only, got strategy fsdp: set actor_rollout_ref.actor.strategy=fsdp2 "
+                    "(and the same for actor_rollout_ref.ref and critic where they are used)"
+                )
+
+        module.EngineRegistry.register(model_type=model_type, backend="fsdp2", device="cpu")(engine)
+        module.EngineRegistry.register(model_type=model_type, backend="fsdp", device="cpu")(NoFSDP1)
+
+
+def use_gloo(module: ModuleType) -> None:
+    """Make the workers' process group for gloo, where verl would name the CPU twice."""
+    _check_parameters(module, "initialize_global_process_group_ray", ["timeout_second", "backend"])
+
+    @wrapt.patch_function_wrapper(module, "initialize_global_process_group_ray")
+    def initialize(wrapped: Callable[..., None], instance: None, args: Any, kwargs: Any) -> None:
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+        wrapped(**{**arguments, "backend": arguments.get("backend") or "gloo"})
+
+
+def bound_weight_transfer(module: ModuleType) -> None:
+    """End a weight synchronisation with an error when the other side has gone, instead of waiting without end."""
+    import zmq
+
+    _check_parameters(module, "BucketedWeightSender.async_send_weights", ["self", "weights"])
+    _check_parameters(module, "BucketedWeightReceiver.receive_weights", ["self", "on_bucket_received"])
+    for side in ("BucketedWeightSender", "BucketedWeightReceiver"):
+        _check_parameters(module, f"{side}._init_socket", ["self"])
+
+        @wrapt.patch_function_wrapper(module, f"{side}._init_socket")
+        def init_socket(wrapped: Callable[[], None], instance: Any, args: Any, kwargs: Any) -> None:
+            wrapped()
+            instance.socket.rcvtimeo = WEIGHT_TRANSFER_TIMEOUT_S * 1000
+
+    @wrapt.patch_function_wrapper(module, "BucketedWeightSender.async_send_weights")
+    async def async_send_weights(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> None:
+        try:
+            await wrapped(*args, **kwargs)
+        except zmq.Again:
+            raise TimeoutError(
+                f"vLLM took no weights for {WEIGHT_TRANSFER_TIMEOUT_S} s: its own error, if any, is further up in "
+                "this log; otherwise the machine is out of memory or too slow"
+            ) from None
+
+    @wrapt.patch_function_wrapper(module, "BucketedWeightReceiver.receive_weights")
+    def receive_weights(wrapped: Callable[..., None], instance: Any, args: Any, kwargs: Any) -> None:
+        try:
+            wrapped(*args, **kwargs)
+        except zmq.Again:
+            raise TimeoutError(f"the actor sent no weights for {WEIGHT_TRANSFER_TIMEOUT_S} s") from None
+
+
+def _check_parameters(module: ModuleType, name: str, expected: list[str]) -> None:
+    target: Any = module
+    for attribute in name.split("."):
+        target = getattr(target, attribute, None)
+    found = list(inspect.signature(target).parameters) if target is not None else None
+    if found != expected:
+        raise _changed(module, name, f"a function of ({', '.join(expected)})", str(found))
+
+
+def _changed(module: ModuleType, name: str, expected: str, found: str) -> RuntimeError:
+    return RuntimeError(
+        f"verl has changed: verl-maxpo expected {module.__name__}.{name} to be {expected}, found {found}. "
+        "Use a version of verl that verl-maxpo was run with (README, Compatibility)"
+    )
