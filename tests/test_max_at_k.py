@@ -371,6 +371,7 @@ def test_a_group_without_signal_gets_exact_zeros(case, dtype, device):
     rewards, k = NO_SIGNAL[case]
     advantages = max_at_k_advantages(torch.tensor(rewards, dtype=dtype, device=device), k)
     assert torch.equal(advantages, torch.zeros_like(advantages))
+    assert not advantages.signbit().any()
 
 
 @pytest.mark.parametrize(("n", "k"), [*L2O_SIZES, (1000, 400)])

@@ -164,7 +164,7 @@ def labelled_max_at_k_advantages(
     advantages = torch.zeros_like(rewards)
     # Groups of one size form a dense [groups, n] batch. A training batch has few distinct sizes, and bs rows cannot
     # have more than sqrt(2 bs).
-    for n in sizes.unique().tolist():
+    for n in set(sizes.tolist()):
         if n > k:
             rows = by_group[size_of_row == n]
             advantages[rows] = _advantages(rewards[rows].view(-1, n), k, baseline).flatten()
@@ -188,12 +188,12 @@ def group_labels(group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable], 
     tensor([0, 1, 0])
     """
     if isinstance(group_ids, Tensor):
-        return torch.unique(group_ids.to(device), return_inverse=True)[1]  # type: ignore[no-untyped-call]
+        labels: Tensor = torch.unique(group_ids.to(device), return_inverse=True)[1]
+        return labels
     ids = group_ids.tolist() if isinstance(group_ids, np.ndarray) else list(group_ids)
     # Hashing in C (dict and map) instead of sorting strings.
     label_of = {group_id: label for label, group_id in enumerate(dict.fromkeys(ids))}
-    labels = np.fromiter(map(label_of.__getitem__, ids), dtype=np.int64, count=len(ids))
-    return torch.from_numpy(labels).to(device)
+    return torch.from_numpy(np.fromiter(map(label_of.__getitem__, ids), np.int64, count=len(ids))).to(device)
 
 
 def _advantages(rewards: Tensor, k: int, baseline: str) -> Tensor:

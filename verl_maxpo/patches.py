@@ -64,7 +64,7 @@ def bound_weight_transfer(module: ModuleType) -> None:
         @wrapt.patch_function_wrapper(module, f"{side}._init_socket")
         def init_socket(wrapped: Callable[[], None], instance: Any, args: Any, kwargs: Any) -> None:
             wrapped()
-            instance.socket.rcvtimeo = WEIGHT_TRANSFER_TIMEOUT_S * 1000
+            instance.socket.rcvtimeo = instance.socket.sndtimeo = WEIGHT_TRANSFER_TIMEOUT_S * 1000
 
     @wrapt.patch_function_wrapper(module, "BucketedWeightSender.async_send_weights")
     async def async_send_weights(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,25 +32,13 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
 
         Raises:
             NotImplementedError: ``peft_config`` is given.
-            Exception: What vLLM raised while loading, after all buckets were taken: the actor waits for each to be
-                acknowledged, and would wait for ever if this stopped half-way.
+            Exception: What vLLM raised while loading.
         """
         if peft_config is not None:
             raise NotImplementedError("VERL_PLATFORM=cpu has no LoRA: set actor_rollout_ref.model.lora_rank=0")
         model = self.model_runner.model
-        failures: list[Exception] = []
-
-        def load(weights: list[tuple[str, torch.Tensor]], is_last: bool) -> None:
-            try:
-                # Copies: the tensors are views of a buffer that is unmapped when this returns.
-                model.load_weights([(name, tensor.clone()) for name, tensor in weights])
-            except Exception as error:
-                failures.append(error)
-
         initialize_layerwise_reload(model)
-        BucketedWeightReceiver(self._get_zmq_handle(), device=self.device, use_shm=use_shm).receive_weights(load)
-        if failures:
-            raise failures[0]
+        take_weights(BucketedWeightReceiver(self._get_zmq_handle(), self.device, use_shm), model.load_weights)
         finalize_layerwise_reload(model, self.model_runner.vllm_config.model_config)
         self._repack_embeddings(model)
 
@@ -59,3 +48,31 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
         for layer in model.modules():
             if isinstance(layer, VocabParallelEmbedding):
                 layer.quant_method.process_weights_after_loading(layer)
+
+
+def take_weights(receiver: BucketedWeightReceiver, load: Callable[[list[tuple[str, torch.Tensor]]], Any]) -> None:
+    """Load every bucket of weights that the actor sends.
+
+    Args:
+        receiver: verl's receiving end.
+        load: Takes the weights of a bucket, with their names.
+
+    Raises:
+        Exception: What ``load`` raised first, after all buckets were taken: the actor waits for each to be
+            acknowledged, and would wait for ever if this stopped half-way.
+    """
+    failures: list[Exception] = []
+
+    def load_bucket(weights: list[tuple[str, torch.Tensor]], is_last: bool) -> None:
+        # The tensors are views of a buffer that is unmapped when this returns. No reference to one may stay behind,
+        # not even in the traceback of a failure.
+        copies = [(name, tensor.clone()) for name, tensor in weights]
+        weights.clear()
+        try:
+            load(copies)
+        except Exception as error:
+            failures.append(error)
+
+    receiver.receive_weights(load_bucket)
+    if failures:
+        raise failures[0]

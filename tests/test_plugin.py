@@ -1,0 +1,147 @@
+"""How verl finds the estimator, in fresh processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import RunPython
+
+SHOW = "from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY as r; print('FOUND', r.get('maxpo'))"
+OURS = "FOUND <function compute_maxpo_outcome_advantage"
+
+
+def test_importing_verl_registers_maxpo(run_python: RunPython) -> None:
+    result = run_python(f"import verl; {SHOW}")
+    assert OURS in result.stdout, result.stderr
+    assert "verl-maxpo" not in result.stderr
+
+
+def test_importing_verl_maxpo_imports_neither_verl_nor_ray(run_python: RunPython) -> None:
+    result = run_python("import sys, verl_maxpo; print({'verl', 'ray', 'vllm', 'transformers'} & sys.modules.keys())")
+    assert result.stdout.strip() == "set()", result.stderr
+
+
+def test_hidden_entry_points_leave_the_external_module(run_python: RunPython) -> None:
+    hidden = run_python(f"import verl; {SHOW}", VERL_USE_EXTERNAL_PLUGINS="none")
+    assert "FOUND None" in hidden.stdout, hidden.stderr
+    named = run_python(
+        f"import verl; {SHOW}", VERL_USE_EXTERNAL_PLUGINS="none", VERL_USE_EXTERNAL_MODULES="verl_maxpo.plugin"
+    )
+    assert OURS in named.stdout, named.stderr
+
+
+def test_registering_again_changes_nothing(run_python: RunPython) -> None:
+    code = (
+        "import importlib, verl, verl_maxpo.plugin as p, verl_maxpo.estimator as e\n"
+        f"importlib.reload(e); importlib.reload(p); p.register(); {SHOW}"
+    )
+    result = run_python(code)
+    assert OURS in result.stdout, result.stderr
+    assert "already" not in result.stderr
+
+
+BROKEN = "import sys; sys.modules['verl_maxpo.estimator'] = None; "
+
+
+def test_a_broken_plugin_warns_with_the_cause(run_python: RunPython) -> None:
+    result = run_python(f"{BROKEN} import verl; {SHOW}")
+    assert "FOUND None" in result.stdout, result.stderr
+    assert "WARNING" in result.stderr
+    assert "verl-maxpo could not register with verl" in result.stderr
+    assert "verl_maxpo.estimator" in result.stderr  # the cause
+    assert "python -m verl_maxpo.doctor" in result.stderr  # what to do
+
+
+def test_a_broken_plugin_named_as_external_module_stops_verl(run_python: RunPython) -> None:
+    result = run_python(f"{BROKEN} import verl", VERL_USE_EXTERNAL_MODULES="verl_maxpo.plugin")
+    assert result.returncode != 0
+    assert "verl_maxpo.estimator" in result.stderr
+
+
+def test_a_taken_name_is_reported_and_left_alone(run_python: RunPython) -> None:
+    code = (
+        "import verl\n"
+        "from verl.trainer.ppo.core_algos import register_adv_est\n"
+        "@register_adv_est('maxpo')\n"
+        "def somebody_elses(**kwargs): pass\n"
+        f"import verl_maxpo.plugin\n{SHOW}"
+    )
+    result = run_python(code, VERL_USE_EXTERNAL_PLUGINS="none")
+    assert "FOUND <function somebody_elses" in result.stdout, result.stderr
+    assert "'maxpo' is already __main__.somebody_elses and stays that" in result.stderr
+
+
+def test_an_untested_verl_is_a_warning(run_python: RunPython) -> None:
+    code = f"import verl_maxpo; verl_maxpo.TESTED_VERL = ('0.0.1',); import verl; {SHOW}"
+    result = run_python(code)
+    assert OURS in result.stdout, result.stderr
+    assert "run with verl 0.0.1; verl 0.9" in result.stderr
+
+
+def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    return subprocess.run(
+        [sys.executable, "-m", "verl_maxpo.doctor", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=180,
+    )
+
+
+def test_doctor_is_content_here() -> None:
+    result = doctor("--no-ray")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "[  ok] maxpo is registered in this process" in result.stdout
+    assert "algorithm.adv_estimator=maxpo is ready" in result.stdout
+
+
+def test_doctor_finds_hidden_entry_points() -> None:
+    result = doctor("--no-ray", VERL_USE_EXTERNAL_PLUGINS="none")
+    assert result.returncode == 1
+    assert "[fail] VERL_USE_EXTERNAL_PLUGINS=none hides the entry point maxpo" in result.stdout
+    assert "[fail] maxpo is not registered in this process" in result.stdout
+    assert "fix: unset it, or add maxpo to it" in result.stdout
+
+
+def test_doctor_finds_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    from verl_maxpo import doctor
+
+    missing = {"TransferQueue", "vllm", "sglang"}
+    installed = doctor._installed
+    monkeypatch.setattr(doctor, "_installed", lambda package: None if package in missing else installed(package))
+    failures = [finding for finding in doctor.examine(ray=False) if finding.level == "fail"]
+    assert [finding.fix for finding in failures] == [
+        "pip install 'verl-maxpo[trainer]'",
+        "pip install vllm (on CPU: see verl_maxpo/cpu)",
+    ]
+
+
+@pytest.mark.slow
+def test_doctor_looks_into_a_ray_worker() -> None:
+    content = doctor()
+    assert content.returncode == 0, content.stdout + content.stderr
+    assert "[  ok] maxpo is registered in a Ray worker on" in content.stdout
+
+
+@pytest.mark.slow
+def test_doctor_finds_a_ray_worker_without_the_plugin(tmp_path: Path) -> None:
+    # The driver names the module itself; Ray's workers, given another environment, do not find it.
+    code = (
+        "import sys, ray, verl_maxpo.plugin\n"
+        "from verl_maxpo import doctor\n"
+        "start = ray.init\n"
+        "hidden = {'env_vars': {'VERL_USE_EXTERNAL_PLUGINS': 'none'}}\n"
+        "ray.init = lambda **options: start(runtime_env=hidden, **options)\n"
+        "sys.exit(doctor.main([]))\n"
+    )
+    script = tmp_path / "check.py"
+    script.write_text(code)
+    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=180)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "[  ok] maxpo is registered in this process" in result.stdout
+    assert "[fail] maxpo is not registered in a Ray worker" in result.stdout
