@@ -7,8 +7,8 @@ BIN            := $(VENV)/bin
 
 # uv from the PATH, else one of our own in .uv.
 UV := $(or $(shell command -v uv),.uv/bin/uv)
-# PyTorch's CPU build: from the folder that PIP_FIND_LINKS names where there is one, else from PyTorch's CPU index.
-TORCH_SOURCE := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend=cpu)
+# PyTorch's CPU build: from the folder that PIP_FIND_LINKS names if it has one, else from PyTorch's CPU index.
+TORCH_SOURCE := $(if $(wildcard $(PIP_FIND_LINKS)/torch-*),--find-links "$(PIP_FIND_LINKS)",--torch-backend=cpu)
 
 REQUIREMENTS := pyproject.toml requirements/cpu.txt requirements/overrides.txt requirements/vllm-shim/pyproject.toml
 INSTALLED    := $(VENV)/.installed
@@ -51,7 +51,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test-fast: $(INSTALLED)
-	$(BIN)/pytest -m "not slow" --doctest-modules verl_maxpo tests
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --doctest-modules verl_maxpo tests
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow

@@ -98,8 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for pass_at_k.png and pass_at_k.json")
     arguments = parser.parse_args()
     values = read_runs(arguments.runs)
-    console = Console()
-    console.print(make_table(values), width=max(console.width, 110), crop=False)
+    Console(width=110).print(make_table(values))  # not folded where output is no terminal
     arguments.out.mkdir(parents=True, exist_ok=True)
     make_picture(values, arguments.out / "pass_at_k.png")
     rows = [
