@@ -35,17 +35,24 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, run: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the quickstart's training script."""
+def launch(script: str, data: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the quickstart's scripts."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        **{"DATA": str(data), "RUN": str(run), "K": str(K), "N": str(N), "EVAL_PROBLEMS": "4", "LR": "1e-2"},
+        **{"DATA": str(data), "K": str(K), "N": str(N), "EVAL_PROBLEMS": "4", "LR": "1e-2"},
         **{"TIME_LIMIT": "10m", "STEPS": "2", **settings},
     }
     reward = f"reward.custom_reward_function.path={Path(__file__).with_name('random_reward.py')}"
-    script = QUICKSTART / "run_tiny_fsdp2_cpu.sh"
-    return subprocess.run([script, reward, *overrides], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [QUICKSTART / script, reward, *overrides], env=environment, capture_output=True, text=True, timeout=800
+    )
+
+
+def train(data: Path, run: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the training script by itself, without evaluations."""
+    no_evaluation = ["trainer.val_before_train=false", "trainer.test_freq=-1"]
+    return launch("run_tiny_fsdp2_cpu.sh", data, *no_evaluation, *overrides, RUN=str(run), **settings)
 
 
 def metrics_of(run: Path) -> dict[int, dict[str, Any]]:
@@ -53,21 +60,20 @@ def metrics_of(run: Path) -> dict[int, dict[str, Any]]:
     return {row["step"]: row["data"] for row in rows}
 
 
-SAVE = "trainer.save_freq=2"
-
-
 @pytest.fixture(scope="module")
-def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train two steps and save a checkpoint."""
-    run = tmp_path_factory.mktemp("run")
-    result = train(data, run, SAVE, f"trainer.rollout_data_dir={run}/rollouts")
+def run(data: Path) -> Path:
+    """Run the quickstart for two steps, with a checkpoint."""
+    result = launch("quickstart.sh", data, "trainer.save_freq=2", f"trainer.rollout_data_dir={data}/rollouts")
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
-    return run
+    assert "step 2, mean reward of the batch" in result.stdout
+    assert "pass@k on held-out problems" in result.stdout
+    assert (data / "report" / "pass_at_k.png").exists()
+    return data / "maxpo-seed0"
 
 
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_actor_trained_on_max_at_k_advantages(run: Path, step: int) -> None:
-    rollouts = pd.read_json(run / "rollouts" / f"{step}.jsonl", lines=True)
+    rollouts = pd.read_json(run.parent / "rollouts" / f"{step}.jsonl", lines=True)
     prompt = rollouts["uid"].str.rsplit("_", n=2).str[0]
     assert (prompt.value_counts() == N).all()
     rewards = torch.tensor(rollouts["score"].to_numpy(), dtype=torch.float32)
@@ -91,17 +97,26 @@ def test_validation_was_dumped_before_and_after(run: Path) -> None:
         assert samples["input"].nunique() == 4
 
 
+def test_the_second_quickstart_reuses_what_is_there(data: Path, run: Path) -> None:
+    before = (run / "metrics.jsonl").stat().st_mtime_ns
+    result = launch("quickstart.sh", data)
+    assert result.returncode == 0, result.stderr
+    assert "kept from an earlier run" in result.stdout
+    assert "pass@k on held-out problems" in result.stdout
+    assert (run / "metrics.jsonl").stat().st_mtime_ns == before
+
+
 def test_training_resumes_from_the_checkpoint(data: Path, run: Path, tmp_path: Path) -> None:
     assert (run / "checkpoints" / "global_step_2" / "actor").is_dir()
     resume = ["trainer.resume_mode=auto", f"trainer.default_local_dir={run}/checkpoints"]
-    result = train(data, tmp_path, *resume, "trainer.val_before_train=false", "trainer.test_freq=-1", STEPS="3")
+    result = train(data, tmp_path, *resume, STEPS="3")
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
     assert list(metrics_of(tmp_path)) == [3]
     assert metrics_of(tmp_path)[3]["training/rollout_probs_diff_max"] < 1e-4
 
 
 def test_groups_that_are_all_too_small_stop_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
-    result = train(data, tmp_path, "trainer.val_before_train=false", "trainer.test_freq=-1", K="6")
+    result = train(data, tmp_path, K="6")
     assert result.returncode != 0
     message = "algorithm.maxpo.k=6 needs groups of at least 7 responses, got 6 at most: raise"
     assert message in result.stdout + result.stderr
