@@ -27,8 +27,9 @@ else
     $here/run_tiny_fsdp2_cpu.sh "$@" >"$log" 2>&1 &
     training=$!
     trap 'kill $training 2>/dev/null || true' EXIT
-    while kill -0 $training 2>/dev/null; do
-        sleep 5
+    running=true
+    while $running; do
+        kill -0 $training 2>/dev/null && sleep 5 || running=false
         line=$(progress || true)
         [ "$line" = "${shown:-}" ] || echo "$line"
         shown=$line
