@@ -306,7 +306,7 @@ def _adaptive_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objecti
     weight = adaptive_weight(
         zeros.index_add(0, labels, score * baseline), zeros.index_add(0, labels, baseline * baseline)
     )
-    return (score - weight[labels] * baseline).to(rewards.dtype)
+    return (l2o + (1 - weight[labels]) * baseline).to(rewards.dtype)  # s - w b, and exactly l2o where w is 1
 
 
 def _advantages(rewards: Tensor, objective: Objective) -> Tensor:

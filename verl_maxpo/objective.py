@@ -62,7 +62,7 @@ class Objective:
             The objective.
         """
         ks = _checked_ks(k)
-        if baseline not in BASELINES:
+        if baseline not in list(BASELINES):  # a list, as an option may be unhashable
             raise ValueError(f"baseline must be one of {sorted(BASELINES)}, got {baseline!r}")
         if normalize not in (None, "std"):
             raise ValueError(f"normalize must be null or 'std', got {normalize!r}")
