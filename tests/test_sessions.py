@@ -15,6 +15,7 @@ from omegaconf import open_dict
 from tensordict import TensorDict
 from test_verl_contract import composed
 from transfer_queue import KVBatchMeta
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_maxpo import estimator, grouped_max_at_k_advantages, patches
 from verl_maxpo.estimator import compute_maxpo_outcome_advantage
@@ -50,9 +51,13 @@ def test_keys_of_another_form_are_an_error() -> None:
 
 
 def test_the_step_ends_with_the_call_even_after_an_error() -> None:
-    with pytest.raises(RuntimeError), trainer_step(["a_0_0"], {}):
-        assert current_step.get() is not None
-        raise RuntimeError
+    def fail() -> None:
+        with trainer_step(["a_0_0"], {}):
+            assert current_step.get() is not None
+            raise RuntimeError("in the trainer")
+
+    with pytest.raises(RuntimeError, match="in the trainer"):
+        fail()
     assert current_step.get() is None
 
 
@@ -64,22 +69,21 @@ class Queue:
 
     def __init__(self, rows: dict[str, dict[str, Any]]) -> None:
         self.rows = rows
-        self.put: dict[str, list[torch.Tensor]] = {}
+        self.put: dict[str, dict[str, torch.Tensor]] = {}
 
     def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> TensorDict:
-        rows = [self.rows[key] for key in keys]
-        nested = {
-            name: torch.nested.as_nested_tensor([row[name] for row in rows], layout=torch.jagged)
-            for name in ("response_mask", "rm_scores")
-        }
-        data = TensorDict(nested, batch_size=len(rows))
-        data["uid"] = np.array([row["uid"] for row in rows])
-        return data
+        return list_of_dict_to_tensordict([self.rows[key] for key in keys])
 
     def kv_batch_put(self, keys: list[str], partition_id: str, fields: TensorDict) -> str:
-        for name in fields.keys():
-            self.put[name] = dict(zip(keys, fields[name].unbind(), strict=True))
+        self.put = {name: dict(zip(keys, field.unbind(), strict=True)) for name, field in fields.items()}
         return "batch"
+
+
+class Trainer(trainer_base.PPOTrainer):
+    """A trainer that was never initialised, without Ray."""
+
+    def on_sample_end(self) -> None: ...
+    def on_step_end(self) -> None: ...
 
 
 def row(uid: str, reward: float, length: int, padding: bool = False) -> dict[str, Any]:
@@ -119,8 +123,9 @@ def run_trainer(
     queue, metrics = Queue(rows), {"training/global_step": 1}
     monkeypatch.setattr(trainer_base, "tq", queue)
     batch = KVBatchMeta(keys=list(rows), tags=[{} for _ in rows], partition_id="train")
-    trainer = types.SimpleNamespace(config=config_of(*overrides))
-    assert trainer_base.PPOTrainer._compute_advantage(trainer, batch, metrics=metrics) == "batch"
+    trainer = Trainer.__new__(Trainer)
+    trainer.config = config_of(*overrides)
+    assert trainer._compute_advantage(batch, metrics=metrics) == "batch"
     return queue.put["advantages"], metrics
 
 

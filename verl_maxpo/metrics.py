@@ -32,8 +32,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from verl_maxpo.baselines import BASELINES
-from verl_maxpo.max_at_k import adaptive_weight, max_at_k, ranked_advantages, rows_by_size
+from verl_maxpo.baselines import BASELINES, best_rank_probability
+from verl_maxpo.max_at_k import adaptive_weight, ranked_advantages, rows_by_size
 from verl_maxpo.objective import Objective
 
 PREFIX = "best_of_k"
@@ -74,12 +74,13 @@ def training_metrics(
 def _rewards(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
     largest = max(ranked.shape[-1] for ranked in batches)
     powers = {2**exponent for exponent in range(largest.bit_length())}
+    # V_k is linear in the ranked rewards, so that sums over the groups will do.
+    sums = [(len(ranked), ranked.sum(dim=0)) for ranked in batches]
     values = {}
     for k in sorted(powers | {k for k in objective.k if k <= largest}):
-        enough = [ranked for ranked in batches if ranked.shape[-1] >= k]
-        # V_k is linear in the ranked rewards, so that the mean of V_k is V_k of the mean.
-        total = torch.stack([max_at_k(ranked.mean(dim=0), k) * len(ranked) for ranked in enough]).sum()
-        values[f"reward@{k}"] = total / sum(len(ranked) for ranked in enough)
+        enough = [(groups, total) for groups, total in sums if len(total) >= k]
+        value = [k / len(total) * best_rank_probability(len(total), k, total.device) @ total for _, total in enough]
+        values[f"reward@{k}"] = torch.stack(value).sum() / sum(groups for groups, _ in enough)
     return values
 
 
@@ -101,30 +102,31 @@ def _kind_of_group(ranked: Tensor, objective: Objective) -> Tensor:
 
 def _mean_squares(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
     """Mean square for every baseline but the chosen one; a group that is too small for it counts as zeros."""
-    samples = sum(ranked.numel() for ranked in batches)
-    squares = {}
-    for name in BASELINES:
-        other = replace(objective, baseline=name)
-        defined = [ranked for ranked in batches if ranked.shape[-1] >= other.smallest_group]
-        if defined and name != objective.baseline:
-            of_groups = _adaptive_squares(defined, other) if name == "adaptive" else _squares(defined, other)
-            # "min" in a name would make verl report the least of several iterations.
-            squares[f"advantage/mean_square/{name.replace('minus_one', '1')}"] = of_groups.sum() / samples
-    return squares
-
-
-def _squares(batches: list[Tensor], objective: Objective) -> Tensor:
-    return torch.cat([ranked_advantages(ranked, objective).square().sum(dim=-1) for ranked in batches])
-
-
-def _adaptive_squares(batches: list[Tensor], objective: Objective) -> Tensor:
-    score_score, score_baseline, baseline_baseline = [], [], []
+    others = {name: replace(objective, baseline=name) for name in BASELINES}
+    totals = dict.fromkeys(BASELINES, torch.zeros((), dtype=torch.float64, device=batches[0].device))
+    adaptive = []
     for ranked in batches:
-        score = ranked_advantages(ranked, replace(objective, baseline="loo_minus_one"))
-        baseline = score - ranked_advantages(ranked, replace(objective, baseline="l2o"))
-        score_score.append((score * score).sum(dim=-1))
-        score_baseline.append((score * baseline).sum(dim=-1))
-        baseline_baseline.append((baseline * baseline).sum(dim=-1))
-    ss, sb, bb = torch.cat(score_score), torch.cat(score_baseline), torch.cat(baseline_baseline)
-    weight = adaptive_weight(sb, bb)
-    return ss - 2 * weight * sb + weight**2 * bb
+        n = ranked.shape[-1]
+        defined = {name: other for name, other in others.items() if n >= other.smallest_group and name != "adaptive"}
+        advantages = {name: ranked_advantages(ranked, other) for name, other in defined.items()}
+        for name, values in advantages.items():
+            totals[name] = totals[name] + values.square().sum()
+        if n >= others["adaptive"].smallest_group:
+            adaptive.append(_products(advantages["loo_minus_one"], advantages["l2o"]))
+    if adaptive:
+        ss, sb, bb = torch.cat(adaptive, dim=-1)
+        weight = adaptive_weight(sb, bb)
+        totals["adaptive"] = (ss - 2 * weight * sb + weight**2 * bb).sum()
+    samples = sum(ranked.numel() for ranked in batches)
+    # "min" in a name would make verl report the least of several iterations.
+    return {
+        f"advantage/mean_square/{name.replace('minus_one', '1')}": total / samples
+        for name, total in totals.items()
+        if name != objective.baseline
+    }
+
+
+def _products(score: Tensor, l2o: Tensor) -> Tensor:
+    """Return <s, s>, <s, b> and <b, b> of each group, ``[3, groups]``."""
+    baseline = score - l2o
+    return torch.stack([(a * b).sum(dim=-1) for a, b in ((score, score), (score, baseline), (baseline, baseline))])

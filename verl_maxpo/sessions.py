@@ -79,7 +79,10 @@ def sessions_of(keys: Sequence[str], device: torch.device) -> Sessions | None:
     >>> sessions_of(["a_0_0", "a_0_1", "a_1_0"], torch.device("cpu"))
     Sessions(final_row=tensor([1, 2]), of_row=tensor([0, 0, 1]))
     """
-    names, _, indices = zip(*(key.rpartition("_") for key in keys), strict=True) if keys else ((), (), ())
+    # Keys are unique: without a further row of any session, the usual case, there is nothing to collapse.
+    if all(key.endswith("_0") for key in keys):
+        return None
+    names, _, indices = zip(*(key.rpartition("_") for key in keys), strict=True)
     number = {name: session for session, name in enumerate(dict.fromkeys(names))}
     if len(number) == len(names):
         return None
