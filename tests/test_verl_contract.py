@@ -108,4 +108,4 @@ def test_configs_are_found_from_any_folder(
     options = ["--config-name", "maxpo_trainer", "algorithm.maxpo.k=3", "--cfg", "job", "--package", "algorithm.maxpo"]
     result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert "k: 3\nscale_by_k: true" in result.stdout
+    assert "k: 3\nweights: null\nbaseline: l2o" in result.stdout

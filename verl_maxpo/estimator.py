@@ -7,8 +7,9 @@ verl's ``trainer/ppo/ray_trainer.py: compute_advantage`` calls :func:`compute_ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from verl_maxpo.max_at_k import group_labels, labelled_max_at_k_advantages
+from verl_maxpo.metrics import training_metrics
+from verl_maxpo.objective import Objective
+from verl_maxpo.sessions import Sessions, current_step, sessions_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,21 +32,44 @@ class MaxPOConfig:
     """The options under ``algorithm.maxpo``.
 
     Attributes:
-        k: The K of max@K, at least 1; groups need k + 1 responses, so keep it below
+        k: The K of max@K, at least 1, or a list of several to optimise their weighted sum, such as ``[1, 8]``. Groups
+            need k + 1 responses (of the largest k; k for some baselines), so keep it below
             ``actor_rollout_ref.rollout.n``. ``k=1`` is RLOO.
-        scale_by_k: Multiply the advantages by k, so that the policy gradient is that of max@k itself. Adam hides a
-            constant factor, but its balance with KL and entropy terms, clipping and comparisons between different k
-            do not.
+        weights: With several k, the weight of each, such as ``[0.5, 0.5]``; they sum to 1.
+        baseline: ``l2o`` (MaxPO), ``loo_minus_one``, ``loo``, ``none`` (PKPO), ``group_mean`` or ``adaptive``, see
+            :mod:`verl_maxpo.baselines`.
+        normalize: null, or ``std`` to divide each group by the standard deviation of the best reward of its
+            k-subsets, which biases the gradient; with ``group_mean`` (and ``scale_by_k=false``) this is
+            Pass@k Training.
+        scale_by_k: Multiply the advantages by k (of several, each by its own, before they are mixed), so that the
+            policy gradient is that of max@k itself. Adam hides a constant factor, but its balance with KL and
+            entropy terms, clipping and comparisons between different k do not.
+        group_size: Responses for a prompt, ``${actor_rollout_ref.rollout.n}``: larger groups give a warning, because
+            several rows of one agent session then count as several responses. null for no such check.
     """
 
-    k: int
+    k: int | Sequence[int]
+    weights: Sequence[float] | None = None
+    baseline: str = "l2o"
+    normalize: str | None = None
     scale_by_k: bool = True
+    group_size: int | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise ValueError(f"algorithm.maxpo.k must be an integer of at least 1, got {self.k!r}")
-        if not isinstance(self.scale_by_k, bool):
-            raise ValueError(f"algorithm.maxpo.scale_by_k must be true or false, got {self.scale_by_k!r}")
+        for name in ("k", "weights"):  # lists are not hashable
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
+        try:
+            self.objective  # noqa: B018
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"algorithm.maxpo.{error}") from None
+        if self.group_size is not None and (type(self.group_size) is not int or self.group_size < 1):
+            raise ValueError(f"algorithm.maxpo.group_size must be null or at least 1, got {self.group_size!r}")
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The options that the advantages depend on."""
+        return Objective.of(self.k, self.weights, self.baseline, self.normalize, self.scale_by_k)
 
     @classmethod
     def from_algorithm(cls, algorithm: Mapping[str, Any] | None) -> MaxPOConfig:
@@ -91,8 +118,12 @@ def compute_maxpo_outcome_advantage(
     token t of response i gets :math:`k A_i` where ``response_mask[i, t]`` is set and 0 elsewhere
     (:math:`A_i` without ``algorithm.maxpo.scale_by_k``). See arXiv:2606.06080 and ``maxpo.md``, identity 2.
 
-    A group of k or fewer responses, which happens when rollouts fail, has no max@k advantage: it gets zeros, and a
+    A group that is too small for k, which happens when rollouts fail, has no max@k advantage: it gets zeros, and a
     warning counts such groups. Rows that verl adds as padding have an empty mask and count as no group.
+
+    Within a step of verl's trainer (:mod:`verl_maxpo.sessions`), the rows of one agent session count as one response
+    with the reward of the last, and all get its advantage; and the step gets the metrics of
+    :mod:`verl_maxpo.metrics`. Elsewhere each row is a response, and there are no metrics.
 
     Args:
         token_level_rewards: Rewards, ``[bs, response_length]``; a response's reward is their sum.
@@ -106,20 +137,80 @@ def compute_maxpo_outcome_advantage(
 
     Raises:
         ValueError: ``algorithm.maxpo`` is unusable, ``index`` is missing, a reward is NaN or infinite, or no group
-            of the batch has more than k responses.
+            of the batch is large enough for k.
     """
     options = MaxPOConfig.from_algorithm(config)
     if index is None:
         raise ValueError("algorithm.adv_estimator=maxpo needs the prompt of each response (uid), got none")
-    rewards = token_level_rewards.sum(dim=-1)
-    labels = group_labels(index, rewards.device)
-    sizes = labels.bincount()
-    _check_group_sizes(labels, sizes, response_mask, options.k)
-    advantages = labelled_max_at_k_advantages(rewards, labels, sizes, options.k)
-    if options.scale_by_k:
-        advantages = advantages * options.k
+    batch = _Batch.of(token_level_rewards, response_mask, index)
+    _check_group_sizes(batch, options)
+    _warn_about(options, config or {}, batch)
+    advantages = labelled_max_at_k_advantages(batch.rewards, batch.labels, batch.sizes, options.objective)
+    _record_metrics(batch, advantages, options.objective)
+    if batch.sessions is not None:
+        advantages = advantages[batch.sessions.of_row]
     token_level_advantages = advantages.unsqueeze(-1) * response_mask
     return token_level_advantages, token_level_advantages
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The responses of a batch: its rows, or its sessions where these have several rows.
+
+    Attributes:
+        rewards: ``[responses]``.
+        labels: Group of each response, ``[responses]``.
+        sizes: Responses of each group, ``[groups]``.
+        is_real: Whether a group is more than padding, ``[groups]``.
+        sessions: The sessions, None where a response is a row.
+    """
+
+    rewards: Tensor
+    labels: Tensor
+    sizes: Tensor
+    is_real: Tensor
+    sessions: Sessions | None
+
+    @classmethod
+    def of(cls, token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray[Any, Any]) -> _Batch:
+        rewards = token_level_rewards.sum(dim=-1)
+        labels = group_labels(index, rewards.device)
+        real_labels = labels[response_mask.any(dim=-1)]
+        sessions = _sessions(len(rewards), rewards.device)
+        if sessions is not None:
+            rewards, labels = rewards[sessions.final_row], labels[sessions.final_row]
+        sizes = labels.bincount()
+        is_real = torch.zeros_like(sizes, dtype=torch.bool)
+        is_real[real_labels] = True
+        return cls(rewards, labels, sizes, is_real, sessions)
+
+    @property
+    def largest_group(self) -> int:
+        """Responses of the largest group that is no padding, 0 without one."""
+        return int((self.sizes * self.is_real).max()) if len(self.sizes) else 0
+
+
+def _sessions(rows: int, device: torch.device) -> Sessions | None:
+    step = current_step.get()
+    if step is None:
+        return None
+    try:
+        if len(step.keys) != rows:
+            raise ValueError(f"the batch has {len(step.keys)} keys for {rows} rows")
+        return sessions_of(step.keys, device)
+    except ValueError as error:
+        _warn_once("sessions", "verl has changed: %s. maxpo counts each row as a response", error)
+        return None
+
+
+def _record_metrics(batch: _Batch, advantages: Tensor, objective: Objective) -> None:
+    step = current_step.get()
+    if step is not None:
+        real = batch.is_real[batch.labels]
+        metrics = training_metrics(
+            batch.rewards[real], advantages[real], batch.labels[real], batch.sizes * batch.is_real, objective
+        )
+        step.metrics.update(metrics)
 
 
 class _UndersizedGroups:
@@ -129,15 +220,16 @@ class _UndersizedGroups:
         self.groups = 0
         self.batches = 0
 
-    def add(self, groups: int, k: int) -> None:
+    def add(self, groups: int, options: MaxPOConfig) -> None:
         self.groups += groups
         self.batches += 1
         if str(self.batches).strip("0") == "1":
             logger.warning(
-                "maxpo: %d groups of this batch have no more than algorithm.maxpo.k=%d responses and get zero "
-                "advantages (so far %d groups in %d batches); lost rollouts are the usual cause",
+                "maxpo: %d groups of this batch have fewer than the %d responses that algorithm.maxpo.k=%s needs and "
+                "get zero advantages (so far %d groups in %d batches); lost rollouts are the usual cause",
                 groups,
-                k,
+                options.objective.smallest_group,
+                options.k,
                 self.groups,
                 self.batches,
             )
@@ -146,15 +238,57 @@ class _UndersizedGroups:
 _undersized_groups = _UndersizedGroups()
 
 
-def _check_group_sizes(labels: Tensor, sizes: Tensor, response_mask: Tensor, k: int) -> None:
-    is_real = torch.zeros_like(sizes, dtype=torch.bool)
-    is_real[labels[response_mask.any(dim=-1)]] = True
-    undersized = int((is_real & (sizes <= k)).sum())
+def _check_group_sizes(batch: _Batch, options: MaxPOConfig) -> None:
+    needed = options.objective.smallest_group
+    undersized = int((batch.is_real & (batch.sizes < needed)).sum())
     if undersized == 0:
         return
-    if undersized == int(is_real.sum()):
+    if undersized == int(batch.is_real.sum()):
         raise ValueError(
-            f"algorithm.maxpo.k={k} needs groups of at least {k + 1} responses, got {int(sizes[is_real].max())} at "
+            f"algorithm.maxpo.k={options.k} needs groups of at least {needed} responses, got {batch.largest_group} at "
             "most: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
         )
-    _undersized_groups.add(undersized, k)
+    _undersized_groups.add(undersized, options)
+
+
+_warned: set[str] = set()
+
+
+def _warn_once(topic: str, message: str, *arguments: object) -> None:
+    if topic not in _warned:
+        _warned.add(topic)
+        logger.warning(message, *arguments)
+
+
+def _warn_about(options: MaxPOConfig, algorithm: Mapping[str, Any], batch: _Batch) -> None:
+    """Warn, once each, about settings that work but seldom do what was wanted."""
+    n, smallest_k = batch.largest_group, options.objective.smallest_k
+    if algorithm.get("use_kl_in_reward"):
+        _warn_once(
+            "kl",
+            "algorithm.use_kl_in_reward=true makes maxpo take the maximum over penalised rewards and breaks their ties "
+            "by the penalty: set it to false and use actor_rollout_ref.actor.use_kl_loss=true",
+        )
+    if not algorithm.get("norm_adv_by_std_in_grpo", True):
+        _warn_once(
+            "std",
+            "algorithm.norm_adv_by_std_in_grpo=false has no effect on maxpo, which divides by no standard deviation "
+            "unless algorithm.maxpo.normalize=std: remove it",
+        )
+    if smallest_k > n / 2 > 0:
+        _warn_once(
+            "k",
+            "algorithm.maxpo.k=%s is more than half of the %d responses in a group: a group gives no signal once more "
+            "than %d of them share the best reward. Raise actor_rollout_ref.rollout.n, lower k or mix in a smaller one",
+            options.k,
+            n,
+            n - smallest_k,
+        )
+    if options.group_size is not None and n > options.group_size:
+        _warn_once(
+            "group_size",
+            "maxpo got a group of %d rows where algorithm.maxpo.group_size=%d: if these are agent sessions of several "
+            "rows, each row counts as a response, which only verl's own trainer (trainer.use_v1=true) avoids",
+            n,
+            options.group_size,
+        )

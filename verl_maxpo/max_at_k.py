@@ -17,19 +17,23 @@ without signal gets exact zeros. The only probability needed is that of rank j b
 
 .. math:: \rho_j = \binom{j-1}{k-1} \Big/ \binom{n-1}{k-1}, \qquad
           P(\text{the best of a k-subset has rank} \le j) = \frac{j}{n} \rho_j .
+
+The weights of the gaps are in :mod:`verl_maxpo.baselines`, mixtures of several k in :mod:`verl_maxpo.objective`.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Hashable, Iterable
-from functools import lru_cache
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from verl_maxpo.baselines import BASELINES, best_rank_probability
+from verl_maxpo.objective import Objective, best_rank_distribution, checked_k, rank_weights
 
 
 def max_at_k(rewards: Tensor, k: int) -> Tensor:
@@ -58,13 +62,22 @@ def max_at_k(rewards: Tensor, k: int) -> Tensor:
     """
     rewards = _checked_rewards(rewards)
     n = rewards.shape[-1]
-    k = _checked_k(k, n, largest=n)
+    k = checked_k(k, n, largest=n)
     ranked = rewards.double().sort(dim=-1).values
-    value = ranked[..., 0] + (ranked.diff(dim=-1) * (1 - _best_rank_cdf(n, k, rewards.device))).sum(dim=-1)
-    return value.to(rewards.dtype)
+    rank = torch.arange(1, n, dtype=torch.float64, device=rewards.device)
+    cdf = rank / n * best_rank_probability(n, k, rewards.device)[:-1]
+    return (ranked[..., 0] + (ranked.diff(dim=-1) * (1 - cdf)).sum(dim=-1)).to(rewards.dtype)
 
 
-def max_at_k_advantages(rewards: Tensor, k: int, *, baseline: str = "l2o") -> Tensor:
+def max_at_k_advantages(
+    rewards: Tensor,
+    k: int | Sequence[int],
+    *,
+    baseline: str = "l2o",
+    weights: Sequence[float] | None = None,
+    normalize: str | None = None,
+    scale_by_k: bool = False,
+) -> Tensor:
     r"""Compute the advantage of every sample for the policy gradient of max@k.
 
     With the Leave-Two-Out baseline, MaxPO's (arXiv:2606.06080; ``maxpo.md``, identities 1 and 2),
@@ -73,39 +86,70 @@ def max_at_k_advantages(rewards: Tensor, k: int, *, baseline: str = "l2o") -> Te
 
     which in gaps, for the sample of rank r, is one cumulative sum from below and one from above:
 
-    .. math:: A_{(r)} = \frac{n}{n-k} \Big[ \sum_{j<r} d_j \, \frac{j}{n} \rho_j
-                        - \sum_{j \ge r} d_j \Big(1 - \frac{j}{n}\Big) \rho_j \Big] .
+    .. math:: A_{(r)} = \frac{1}{n-k} \Big[ \sum_{j<r} d_j \, j \rho_j - \sum_{j \ge r} d_j \, (n-j) \rho_j \Big] .
 
     The advantages of a group sum to zero, and :math:`\frac1n \sum_i k A_i \nabla \log \pi(x_i)` is an unbiased
-    estimate of the gradient of max@k; the factor k is left to the caller. ``k=1`` gives RLOO's
-    :math:`g_i - \text{mean of the others}`. Costs O(n log n).
+    estimate of the gradient of max@k. ``k=1`` gives RLOO's :math:`g_i - \text{mean of the others}`. Costs O(n log n).
+
+    Other baselines change the weights of the gaps; :mod:`verl_maxpo.baselines` has their equations and properties.
+    ``"adaptive"`` is :math:`s_i - w b_i` with :math:`s_i = q_i - M_{k-1}(S\!-\!i)` (that of ``"loo_minus_one"``) and
+    :math:`b_i = M_k(S\!-\!i) - M_{k-1}(S\!-\!i)`, so that w = 0 is ``"loo_minus_one"`` and w = 1 ``"l2o"``. Each group
+    h has the w that would have minimised the mean of :math:`A_i^2` over the *other* groups of the batch, which keeps
+    it unbiased,
+
+    .. math:: w_h = \sum_{g \ne h} \langle s, b \rangle_g \Big/ \sum_{g \ne h} \langle b, b \rangle_g ,
+
+    and w = 1 where these have no signal or there are none. The mean of :math:`A_i^2` is the variance of the gradient
+    only up to how the gradients of the samples correlate: smaller is no proof of less noise.
 
     Args:
         rewards: Finite rewards, shape ``[..., n]``, any leading batch dimensions. Differentiable.
-        k: The K of max@K, ``1 <= k <= n - 1``: the baseline leaves two samples out and k - 1 must remain.
-        baseline: ``"l2o"``.
+        k: The K of max@K, ``1 <= k <= n - 1`` (``n`` for baselines that leave one sample out or none), or several
+            for a mixture.
+        baseline: ``"l2o"``, ``"loo_minus_one"``, ``"loo"``, ``"none"``, ``"group_mean"`` or ``"adaptive"``.
+        weights: With several k, the weight of each, not negative and summing to 1: the objective is the weighted sum
+            of max@k and the advantage the weighted sum of advantages.
+        normalize: ``"std"`` divides each group by the standard deviation of the best reward over its k-subsets
+            (k drawn with the probabilities ``weights`` if there are several); a group in which it is 0, because more
+            than n - k samples share the best reward, gets zeros. With ``baseline="group_mean"`` this is
+            Pass@k Training's advantage (arXiv:2508.10751), for real rewards too and without its epsilon. The
+            divisor depends on the sample, so the gradient is *biased*: groups whose subsets agree count for more.
+        scale_by_k: Multiply the advantages of each k by that k, before they are mixed; ``normalize`` leaves the
+            factor in.
 
     Returns:
         Shape ``[..., n]``, in the dtype of ``rewards`` (the default dtype for integers and booleans), in the units
-        of the rewards; computed in float64. A group with equal rewards, or with so many best samples that every
-        k-subset holds one, gets exact zeros.
+        of the rewards; computed in float64. With ``"l2o"`` and ``"group_mean"``, a group with equal rewards, or with
+        so many best samples that every k-subset holds one, gets exact zeros.
 
     Raises:
         TypeError: ``k`` is no integer.
-        ValueError: ``k`` is out of range, a reward is NaN or infinite, or ``baseline`` is unknown.
+        ValueError: ``k`` is out of range, a reward is NaN or infinite, or another argument is unusable.
 
     >>> max_at_k_advantages(torch.tensor([0.0, 0.0, 0.0, 1.0]), k=2)
     tensor([-0.3333, -0.3333, -0.3333,  1.0000])
+    >>> max_at_k_advantages(torch.tensor([0.0, 0.0, 0.0, 1.0]), k=[1, 2], weights=[0.5, 0.5])
+    tensor([-0.3333, -0.3333, -0.3333,  1.0000])
     """
     rewards = _checked_rewards(rewards)
-    _checked_baseline(baseline)
+    objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     n = rewards.shape[-1]
-    k = _checked_k(k, n, largest=n - 1)
-    return _advantages(rewards, k, baseline)
+    checked_k(max(objective.k), n, largest=n - BASELINES[baseline].spare)
+    if baseline == "adaptive":
+        labels = torch.arange(rewards[..., 0].numel(), device=rewards.device).repeat_interleave(n)
+        return _labelled_advantages(rewards.flatten(), labels, labels.bincount(), objective).view_as(rewards)
+    return _advantages(rewards, objective)
 
 
 def grouped_max_at_k_advantages(
-    rewards: Tensor, group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable], k: int, *, baseline: str = "l2o"
+    rewards: Tensor,
+    group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable],
+    k: int | Sequence[int],
+    *,
+    baseline: str = "l2o",
+    weights: Sequence[float] | None = None,
+    normalize: str | None = None,
+    scale_by_k: bool = False,
 ) -> Tensor:
     r"""Compute :func:`max_at_k_advantages` within groups of any size and in any order.
 
@@ -113,62 +157,68 @@ def grouped_max_at_k_advantages(
         rewards: Finite rewards, shape ``[bs]``. Differentiable.
         group_ids: The group of each reward, length ``bs``: an integer tensor, a numpy array of numbers or objects,
             or any iterable of hashable values such as verl's ``uid`` strings.
-        k: The K of max@K, ``k >= 1``.
-        baseline: ``"l2o"``.
+        k: The K of max@K, ``k >= 1``, or several.
+        baseline: As for :func:`max_at_k_advantages`.
+        weights: As for :func:`max_at_k_advantages`.
+        normalize: As for :func:`max_at_k_advantages`.
+        scale_by_k: As for :func:`max_at_k_advantages`.
 
     Returns:
-        Shape ``[bs]``, in the dtype of ``rewards``. Samples of a group with ``n <= k`` members, for which the
-        baseline does not exist, get exact zeros.
+        Shape ``[bs]``, in the dtype of ``rewards``. Samples of a group that is too small for the largest k, having
+        fewer than k + 1 members (k with ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``), get exact zeros.
 
     Raises:
         TypeError: ``k`` is no integer, or a group id is not hashable.
         ValueError: ``k < 1``, shapes that do not match, a reward that is NaN or infinite (the message names the
-            rows), or an unknown ``baseline``.
+            rows), or another argument that is unusable.
 
     >>> grouped_max_at_k_advantages(torch.tensor([1.0, 5.0, 0.0, 9.0]), ["a", "b", "a", "b"], k=1)
     tensor([ 1., -4., -1.,  4.])
     """
+    objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     labels = group_labels(group_ids, rewards.device)
-    return labelled_max_at_k_advantages(rewards, labels, labels.bincount(), k, baseline=baseline)
+    return labelled_max_at_k_advantages(rewards, labels, labels.bincount(), objective)
 
 
-def labelled_max_at_k_advantages(
-    rewards: Tensor, labels: Tensor, sizes: Tensor, k: int, *, baseline: str = "l2o"
-) -> Tensor:
+def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
     """Compute :func:`grouped_max_at_k_advantages` for groups that are already labelled.
 
     Args:
         rewards: Finite rewards, shape ``[bs]``.
         labels: Label of each reward's group, 0 to G - 1, shape ``[bs]``, from :func:`group_labels`.
         sizes: Number of members of each label, shape ``[G]``, that is ``labels.bincount()``.
-        k: The K of max@K, ``k >= 1``.
-        baseline: ``"l2o"``.
+        objective: What is optimised.
 
     Returns:
         Shape ``[bs]``.
 
     Raises:
-        TypeError: As :func:`grouped_max_at_k_advantages`.
         ValueError: As :func:`grouped_max_at_k_advantages`.
     """
     rewards = _checked_rewards(rewards)
-    _checked_baseline(baseline)
-    k = _checked_k(k)
     if rewards.shape != labels.shape or rewards.dim() != 1:
         raise ValueError(
             f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
             f"{list(labels.shape)}"
         )
+    return _labelled_advantages(rewards, labels, sizes, objective)
+
+
+def rows_by_size(labels: Tensor, sizes: Tensor) -> Iterator[Tensor]:
+    """Arrange labelled rows in dense batches of groups.
+
+    Args:
+        labels: Label of each row's group, shape ``[bs]``.
+        sizes: Number of members of each label, shape ``[G]``.
+
+    Yields:
+        For each size n that occurs, the row numbers of its groups, shape ``[groups, n]``. A training batch has few
+        sizes, and bs rows cannot have more than sqrt(2 bs).
+    """
     by_group = labels.argsort(stable=True)
     size_of_row = sizes[labels[by_group]]
-    advantages = torch.zeros_like(rewards)
-    # Groups of one size form a dense [groups, n] batch. A training batch has few distinct sizes, and bs rows cannot
-    # have more than sqrt(2 bs).
-    for n in set(sizes.tolist()):
-        if n > k:
-            rows = by_group[size_of_row == n]
-            advantages[rows] = _advantages(rewards[rows].view(-1, n), k, baseline).flatten()
-    return advantages
+    for n in sorted(set(sizes.tolist()) - {0}):
+        yield by_group[size_of_row == n].view(-1, n)
 
 
 def group_labels(group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable], device: torch.device) -> Tensor:
@@ -196,47 +246,88 @@ def group_labels(group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable], 
     return torch.from_numpy(np.fromiter(map(label_of.__getitem__, ids), np.int64, count=len(ids))).to(device)
 
 
-def _advantages(rewards: Tensor, k: int, baseline: str) -> Tensor:
-    """Advantages of a dense batch ``[..., n]`` whose arguments have been checked."""
-    below, above = _gap_weights(rewards.shape[-1], k, baseline, rewards.device)
-    ranked, order = rewards.double().sort(dim=-1)
+def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
+    """Compute the advantages of dense groups from rewards that are already sorted.
+
+    Args:
+        ranked: Ascending rewards, shape ``[..., n]``, float64, n at least ``objective.smallest_group``.
+        objective: What is optimised, with any baseline but ``adaptive``.
+
+    Returns:
+        The advantage of each rank, shape ``[..., n]``.
+    """
+    weights = rank_weights(objective, ranked.shape[-1], ranked.device)
     gaps = ranked.diff(dim=-1)
-    from_below = (gaps * below).cumsum(dim=-1)
-    from_above = (gaps * above).flip(-1).cumsum(dim=-1).flip(-1)
+    from_below = (gaps * weights.below).cumsum(dim=-1)
+    from_above = (gaps * weights.above).flip(-1).cumsum(dim=-1).flip(-1)
     # The lowest rank has no gap below it, the highest none above.
     advantages: Tensor = pad(from_below, (1, 0)) + pad(from_above, (0, 1))
+    if weights.lowest:
+        advantages = advantages + weights.lowest * ranked[..., :1]
+    return advantages if objective.normalize is None else _divided_by_std(advantages, ranked, objective)
+
+
+def adaptive_weight(score_baseline: Tensor, baseline_baseline: Tensor) -> Tensor:
+    r"""Compute the weight of each group's baseline from the other groups, see :func:`max_at_k_advantages`.
+
+    Args:
+        score_baseline: :math:`\langle s, b \rangle_g` of each group, shape ``[G]``.
+        baseline_baseline: :math:`\langle b, b \rangle_g` of each group, shape ``[G]``.
+
+    Returns:
+        :math:`w_g`, shape ``[G]``; 1 where the other groups have no signal.
+    """
+    numerator, denominator = _sum_of_others(score_baseline), _sum_of_others(baseline_baseline)
+    known = denominator > 0
+    return torch.where(known, numerator / denominator.where(known, torch.ones_like(denominator)), 1.0)
+
+
+def _sum_of_others(values: Tensor) -> Tensor:
+    # Two cumulative sums, and no total minus own, in which a group could leave its rounding error behind.
+    return pad(values.cumsum(0)[:-1], (1, 0)) + pad(values.flip(0).cumsum(0)[:-1], (1, 0)).flip(0)
+
+
+def _labelled_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
+    if objective.baseline == "adaptive":
+        return _adaptive_advantages(rewards, labels, sizes, objective)
+    advantages = torch.zeros_like(rewards)
+    for rows in rows_by_size(labels, sizes):
+        if rows.shape[-1] >= objective.smallest_group:
+            advantages[rows] = _advantages(rewards[rows], objective)
+    return advantages
+
+
+def _adaptive_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
+    l2o = _labelled_advantages(rewards.double(), labels, sizes, replace(objective, baseline="l2o"))
+    score = _labelled_advantages(rewards.double(), labels, sizes, replace(objective, baseline="loo_minus_one"))
+    score = score.where(sizes[labels] >= objective.smallest_group, torch.zeros_like(score))
+    baseline = score - l2o
+    zeros = torch.zeros(len(sizes), dtype=score.dtype, device=score.device)
+    weight = adaptive_weight(
+        zeros.index_add(0, labels, score * baseline), zeros.index_add(0, labels, baseline * baseline)
+    )
+    return (l2o + (1 - weight[labels]) * baseline).to(rewards.dtype)  # s - w b, and exactly l2o where w is 1
+
+
+def _advantages(rewards: Tensor, objective: Objective) -> Tensor:
+    """Advantages of a dense batch ``[..., n]`` whose arguments have been checked."""
+    ranked, order = rewards.double().sort(dim=-1)
+    advantages = ranked_advantages(ranked, objective)
     return torch.empty_like(advantages).scatter(-1, order, advantages).to(rewards.dtype)
 
 
-_GapWeights = tuple[Tensor, Tensor]
-
-
-def _l2o_gap_weights(n: int, k: int, device: torch.device) -> _GapWeights:
-    cdf = _best_rank_cdf(n, k, device)
-    scale = n / (n - k)
-    return scale * cdf, scale * (cdf - _best_rank_probability(n, k, device))
-
-
-# baseline -> (n, k, device) -> weights, each [n - 1], of the gaps below a sample's rank and of those above it.
-_BASELINES: dict[str, Callable[[int, int, torch.device], _GapWeights]] = {"l2o": _l2o_gap_weights}
-
-
-@lru_cache(maxsize=64)
-def _gap_weights(n: int, k: int, baseline: str, device: torch.device) -> _GapWeights:
-    return _BASELINES[baseline](n, k, device)
-
-
-@lru_cache(maxsize=64)
-def _best_rank_probability(n: int, k: int, device: torch.device) -> Tensor:
-    r""":math:`\rho_1 .. \rho_{n-1}` in float64, by :math:`\rho_n = 1, \rho_j = \rho_{j+1} (j + 1 - k) / j`."""
-    rank = torch.arange(n - 1, 0, -1, dtype=torch.float64, device=device)
-    return ((rank + 1 - k) / rank).clamp(min=0).cumprod(0).flip(0)
-
-
-def _best_rank_cdf(n: int, k: int, device: torch.device) -> Tensor:
-    r"""Probability that the best of a random k-subset has rank at most j, for j = 1 .. n - 1."""
-    rank = torch.arange(1, n, dtype=torch.float64, device=device)
-    return rank / n * _best_rank_probability(n, k, device)
+def _divided_by_std(advantages: Tensor, ranked: Tensor, objective: Objective) -> Tensor:
+    """Divide by the standard deviation of the best reward of a random subset."""
+    probability = best_rank_distribution(objective, ranked.shape[-1], ranked.device)
+    # In units of the range, and from the best down: a tie at the top is an exact 0, and small rewards do not underflow.
+    below_best = ranked[..., -1:] - ranked
+    scale = below_best[..., :1].where(below_best[..., :1] > 0, torch.ones_like(below_best[..., :1]))
+    below_best = below_best / scale
+    mean = (below_best * probability).sum(dim=-1, keepdim=True)
+    variance = ((below_best - mean) ** 2 * probability).sum(dim=-1, keepdim=True)
+    varies = variance > 0
+    std = scale * variance.where(varies, torch.ones_like(variance)).sqrt()
+    return (advantages / std).where(varies, torch.zeros_like(advantages))
 
 
 def _checked_rewards(rewards: Tensor) -> Tensor:
@@ -251,22 +342,3 @@ def _checked_rewards(rewards: Tensor) -> Tensor:
             f"{', ...' if len(where) > 8 else ''}: mend the reward function that returned them"
         )
     return rewards
-
-
-def _checked_k(k: int, n: int | None = None, *, largest: int | None = None) -> int:
-    if isinstance(k, bool):
-        raise TypeError(f"k must be an integer, got {k!r}")
-    try:
-        k = operator.index(k)
-    except TypeError:
-        raise TypeError(f"k must be an integer, got {k!r}") from None
-    if k < 1 or (largest is not None and k > largest):
-        raise ValueError(
-            f"k must be at least 1, got {k}" if n is None else f"k must be in 1..{largest} for groups of {n}, got {k}"
-        )
-    return k
-
-
-def _checked_baseline(baseline: str) -> None:
-    if baseline not in _BASELINES:
-        raise ValueError(f"baseline must be one of {sorted(_BASELINES)}, got {baseline!r}")

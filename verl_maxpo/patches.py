@@ -1,20 +1,51 @@
 """Every change to verl that none of its own doors allows, and hooks on modules that must not be imported early.
 
 Each runs when verl imports the module in question (``wrapt`` post-import hooks), first checks that the module is as
-expected, and raises if it is not.
+expected, and raises if it is not (warns, where training works without).
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
+from verl_maxpo.estimator import ESTIMATOR_NAME
+from verl_maxpo.sessions import trainer_step
+
+logger = logging.getLogger(__name__)
+
 #: Seconds that the actor and vLLM wait for each other's next message while weights are synchronised.
 WEIGHT_TRANSFER_TIMEOUT_S = 300
+
+
+def apply_trainer_patches() -> None:
+    """Apply what lets the estimator count sessions and log metrics."""
+    wrapt.register_post_import_hook(show_trainer_step, "verl.trainer.ppo.v1.trainer_base")
+
+
+def show_trainer_step(module: ModuleType) -> None:
+    """Let maxpo see the keys and the metrics of the step that the trainer computes advantages for.
+
+    Training works without, so that a verl that has changed is a warning.
+    """
+    try:
+        _check_parameters(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])
+    except RuntimeError as error:
+        logger.warning("%s. Until then maxpo logs no metrics and counts every row of a session as a response", error)
+        return
+
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._compute_advantage")
+    def compute_advantage(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        if instance.config.algorithm.adv_estimator != ESTIMATOR_NAME:
+            return wrapped(*args, **kwargs)
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+        with trainer_step(arguments["batch"].keys, arguments["metrics"]):
+            return wrapped(*args, **kwargs)
 
 
 def apply_cpu_patches() -> None:

@@ -50,11 +50,13 @@ def _warn_if_untested() -> None:
 def _register_estimator() -> None:
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
 
+    from verl_maxpo import patches
     from verl_maxpo.estimator import ESTIMATOR_NAME, compute_maxpo_outcome_advantage
 
     registered = ADV_ESTIMATOR_REGISTRY.get(ESTIMATOR_NAME)
     if registered is None:
         register_adv_est(ESTIMATOR_NAME)(compute_maxpo_outcome_advantage)
+        patches.apply_trainer_patches()
     elif _full_name(registered) != _full_name(compute_maxpo_outcome_advantage):
         logger.warning(
             "the advantage estimator %r is already %s and stays that: verl-maxpo's is not registered",
