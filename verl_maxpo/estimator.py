@@ -17,7 +17,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from verl_maxpo.max_at_k import group_labels, labelled_max_at_k_advantages
+from verl_maxpo.max_at_k import checked_rewards, group_labels, labelled_max_at_k_advantages
 from verl_maxpo.metrics import training_metrics
 from verl_maxpo.objective import Objective
 from verl_maxpo.sessions import Sessions, current_step, sessions_of
@@ -173,9 +173,9 @@ class _Batch:
 
     @classmethod
     def of(cls, token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray[Any, Any]) -> _Batch:
-        rewards = token_level_rewards.sum(dim=-1)
+        rewards = checked_rewards(token_level_rewards.sum(dim=-1))
         labels = group_labels(index, rewards.device)
-        real_labels = labels[response_mask.any(dim=-1)]
+        real_labels = labels[_has_tokens(response_mask)]
         sessions = _sessions(len(rewards), rewards.device)
         if sessions is not None:
             rewards, labels = rewards[sessions.final_row], labels[sessions.final_row]
@@ -188,6 +188,14 @@ class _Batch:
     def largest_group(self) -> int:
         """Responses of the largest group that is no padding, 0 without one."""
         return int((self.sizes * self.is_real).max()) if len(self.sizes) else 0
+
+
+def _has_tokens(response_mask: Tensor) -> Tensor:
+    """Return which rows have any token; nearly all have the first, so that the mask need not be read."""
+    has_tokens = response_mask[:, 0] != 0
+    rest = (~has_tokens).nonzero().squeeze(-1)
+    has_tokens[rest] = response_mask[rest].any(dim=-1)
+    return has_tokens
 
 
 def _sessions(rows: int, device: torch.device) -> Sessions | None:

@@ -60,7 +60,7 @@ def max_at_k(rewards: Tensor, k: int) -> Tensor:
     >>> max_at_k(torch.tensor([0.0, 0.0, 1.0, 3.0]), k=2)
     tensor(1.8333)
     """
-    rewards = _checked_rewards(rewards)
+    rewards = checked_rewards(rewards)
     n = rewards.shape[-1]
     k = checked_k(k, n, largest=n)
     ranked = rewards.double().sort(dim=-1).values
@@ -131,7 +131,7 @@ def max_at_k_advantages(
     >>> max_at_k_advantages(torch.tensor([0.0, 0.0, 0.0, 1.0]), k=[1, 2], weights=[0.5, 0.5])
     tensor([-0.3333, -0.3333, -0.3333,  1.0000])
     """
-    rewards = _checked_rewards(rewards)
+    rewards = checked_rewards(rewards)
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     n = rewards.shape[-1]
     checked_k(max(objective.k), n, largest=n - BASELINES[baseline].spare)
@@ -177,6 +177,11 @@ def grouped_max_at_k_advantages(
     """
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     labels = group_labels(group_ids, rewards.device)
+    if rewards.dim() != 1 or rewards.shape != labels.shape:
+        raise ValueError(
+            f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
+            f"{list(labels.shape)}"
+        )
     return labelled_max_at_k_advantages(rewards, labels, labels.bincount(), objective)
 
 
@@ -193,14 +198,9 @@ def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor,
         Shape ``[bs]``.
 
     Raises:
-        ValueError: As :func:`grouped_max_at_k_advantages`.
+        ValueError: A reward is NaN or infinite.
     """
-    rewards = _checked_rewards(rewards)
-    if rewards.shape != labels.shape or rewards.dim() != 1:
-        raise ValueError(
-            f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
-            f"{list(labels.shape)}"
-        )
+    rewards = checked_rewards(rewards)
     return _labelled_advantages(rewards, labels, sizes, objective)
 
 
@@ -330,7 +330,20 @@ def _divided_by_std(advantages: Tensor, ranked: Tensor, objective: Objective) ->
     return (advantages / std).where(varies, torch.zeros_like(advantages))
 
 
-def _checked_rewards(rewards: Tensor) -> Tensor:
+def checked_rewards(rewards: Tensor) -> Tensor:
+    """Return rewards that can be computed with.
+
+    Args:
+        rewards: Any real numbers, shape ``[..., n]``.
+
+    Returns:
+        The same, integers and booleans in the default dtype.
+
+    Raises:
+        ValueError: A reward is NaN or infinite (the message names where), or there is no dimension of samples.
+    """
+    if rewards.dim() == 0:
+        raise ValueError(f"rewards must have a dimension of samples, got the single number {rewards.item()}")
     if not rewards.is_floating_point():
         rewards = rewards.to(torch.get_default_dtype())
     finite = rewards.isfinite()
