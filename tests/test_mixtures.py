@@ -101,7 +101,7 @@ def test_unusable_weights(weights: Any, got: str) -> None:
     ("k", "error", "message"),
     [
         ([], ValueError, "k must be an integer or some integers, got []"),
-        ([1, 0], ValueError, "k must be at least 1, got 0"),
+        ([1, 0], ValueError, "k must be in 1..5 for groups of 6, got 0"),
         ([1, 2.5], TypeError, "k must be an integer, got 2.5"),
         ([1, True], TypeError, "k must be an integer, got True"),
         ("8", TypeError, "k must be an integer, got '8'"),

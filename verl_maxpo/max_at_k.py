@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from verl_maxpo.baselines import BASELINES, best_rank_probability
+from verl_maxpo.baselines import best_rank_probability
 from verl_maxpo.objective import Objective, best_rank_distribution, checked_k, rank_weights
 
 
@@ -132,9 +132,8 @@ def max_at_k_advantages(
     tensor([-0.3333, -0.3333, -0.3333,  1.0000])
     """
     rewards = checked_rewards(rewards)
-    objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     n = rewards.shape[-1]
-    checked_k(max(objective.k), n, largest=n - BASELINES[baseline].spare)
+    objective = Objective.of(k, weights, baseline, normalize, scale_by_k, n=n)
     if baseline == "adaptive":
         labels = torch.arange(rewards[..., 0].numel(), device=rewards.device).repeat_interleave(n)
         return _labelled_advantages(rewards.flatten(), labels, labels.bincount(), objective).view_as(rewards)
@@ -177,7 +176,7 @@ def grouped_max_at_k_advantages(
     """
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     labels = group_labels(group_ids, rewards.device)
-    if rewards.dim() != 1 or rewards.shape != labels.shape:
+    if rewards.shape != labels.shape or rewards.dim() != 1:
         raise ValueError(
             f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
             f"{list(labels.shape)}"
@@ -200,8 +199,7 @@ def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor,
     Raises:
         ValueError: A reward is NaN or infinite.
     """
-    rewards = checked_rewards(rewards)
-    return _labelled_advantages(rewards, labels, sizes, objective)
+    return _labelled_advantages(checked_rewards(rewards), labels, sizes, objective)
 
 
 def rows_by_size(labels: Tensor, sizes: Tensor) -> Iterator[Tensor]:

@@ -48,6 +48,8 @@ class Objective:
         baseline: str = "l2o",
         normalize: str | None = None,
         scale_by_k: bool = False,
+        *,
+        n: int | None = None,
     ) -> Objective:
         """Check the arguments that a user gave.
 
@@ -57,17 +59,18 @@ class Objective:
             baseline: As the attribute.
             normalize: As the attribute.
             scale_by_k: As the attribute.
+            n: Size of the groups, where every k must be one that they have an advantage for.
 
         Returns:
             The objective.
         """
-        ks = _checked_ks(k)
         if baseline not in list(BASELINES):  # a list, as an option may be unhashable
             raise ValueError(f"baseline must be one of {sorted(BASELINES)}, got {baseline!r}")
         if normalize not in (None, "std"):
             raise ValueError(f"normalize must be null or 'std', got {normalize!r}")
         if not isinstance(scale_by_k, bool):
             raise ValueError(f"scale_by_k must be true or false, got {scale_by_k!r}")
+        ks = _checked_ks(k, n, None if n is None else n - BASELINES[baseline].spare)
         return cls(ks, _checked_weights(weights, ks), baseline, normalize, scale_by_k)
 
     @property
@@ -150,11 +153,11 @@ def best_rank_distribution(objective: Objective, n: int, device: torch.device) -
     return torch.stack(rows).sum(dim=0)
 
 
-def _checked_ks(k: int | Sequence[int]) -> tuple[int, ...]:
+def _checked_ks(k: int | Sequence[int], n: int | None, largest: int | None) -> tuple[int, ...]:
     several = k if isinstance(k, Sequence) else [k]
     if not several:
         raise ValueError(f"k must be an integer or some integers, got {k!r}")
-    return tuple(checked_k(one) for one in several)
+    return tuple(checked_k(one, n, largest=largest) for one in several)
 
 
 def _checked_weights(weights: Sequence[float] | None, ks: tuple[int, ...]) -> tuple[float, ...]:
