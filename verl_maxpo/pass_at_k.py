@@ -26,8 +26,8 @@ def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> N
         TypeError: An argument is not made of integers.
         ValueError: An argument is out of range.
 
-    >>> float(pass_at_k(num_samples=16, num_correct=4, k=1))
-    0.25
+    >>> print(f"{pass_at_k(num_samples=16, num_correct=4, k=8):.4f}")
+    0.9615
     """
     n, c, k = np.broadcast_arrays(
         _integers(num_samples, "num_samples"), _integers(num_correct, "num_correct"), _integers(k, "k")
