@@ -8,8 +8,8 @@ ESTIMATOR=${ESTIMATOR:-maxpo}        # maxpo, grpo, rloo, ...: any estimator of 
 K=${K:-4}                            # the K of max@K, for maxpo
 N=${N:-8}                            # responses for a prompt
 SEED=${SEED:-0}                      # of the data order and of sampling
-STEPS=${STEPS:-60}
-EVAL_PROBLEMS=${EVAL_PROBLEMS:-128}     # held-out problems to evaluate on, 300 at most
+STEPS=${STEPS:-50}
+EVAL_PROBLEMS=${EVAL_PROBLEMS:-100} # held-out problems to evaluate on, 300 at most
 LR=${LR:-1.5e-4}
 DATA=${DATA:-outputs/quickstart}     # what prepare.py wrote
 RUN=${RUN:-$DATA/$ESTIMATOR-seed$SEED}
@@ -21,7 +21,7 @@ mkdir -p "$RUN"
 DATA=$(cd "$DATA" && pwd)
 RUN=$(cd "$RUN" && pwd)
 
-export VERL_PLATFORM=cpu OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+export VERL_PLATFORM=cpu OMP_NUM_THREADS=1 TQ_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1 RAY_USAGE_STATS_ENABLED=0
 export TENSORBOARD_DIR=$RUN/tensorboard VERL_FILE_LOGGER_PATH=$RUN/metrics.jsonl
 
@@ -64,7 +64,7 @@ trainer_args=(
     trainer.resume_mode=disable
 )
 
-timeout "$TIME_LIMIT" python -m verl.trainer.main_ppo \
+exec timeout "$TIME_LIMIT" python -m verl.trainer.main_ppo \
     --config-path pkg://verl_maxpo.config --config-name maxpo_trainer_cpu \
     algorithm.adv_estimator="$ESTIMATOR" algorithm.maxpo.k="$K" \
     "${data_args[@]}" "${actor_args[@]}" "${rollout_args[@]}" "${trainer_args[@]}" \
