@@ -6,5 +6,6 @@ import zlib
 from typing import Any
 
 
-def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> float:
-    return zlib.crc32(solution_str.encode()) % 1000 / 100
+def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float]:
+    value = zlib.crc32(solution_str.encode()) % 1000 / 100
+    return {"score": value, "acc": float(value > 5)}

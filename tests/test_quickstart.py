@@ -76,7 +76,7 @@ def write_dump(run: Path, step: int, correct: list[int], n: int = 16) -> None:
     """Write a validation dump in which problem i is solved ``correct[i]`` times of n."""
     (run / "validation").mkdir(parents=True, exist_ok=True)
     rows = [
-        {"input": f"problem {i}", "output": "", "score": float(j < c), "step": step}
+        {"input": f"problem {i}", "output": "", "score": j, "acc": float(j < c), "step": step}
         for i, c in enumerate(correct)
         for j in range(n)
     ]

@@ -33,7 +33,7 @@ def read_run(run: Path) -> pd.DataFrame:
     if not dumps:
         raise SystemExit(f"{run} has no validation dumps: training did not get to its first evaluation, see its log")
     samples = pd.concat([pd.read_json(dump, lines=True, dtype={"input": str}) for dump in dumps])
-    counts = samples.groupby(["step", "input"])["score"].agg(n="size", c="sum").astype(int)
+    counts = samples.groupby(["step", "input"])["acc"].agg(n="size", c="sum").astype(int)
     values = {k: pass_at_k(counts["n"], counts["c"], k) for k in KS}
     return pd.DataFrame(values, index=counts.index).groupby("step").mean()
 
