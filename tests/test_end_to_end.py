@@ -85,6 +85,15 @@ def test_the_actor_trained_on_max_at_k_advantages(run: Path, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2])
+def test_metrics_are_tracked(run: Path, step: int) -> None:
+    metrics = metrics_of(run)[step]
+    assert metrics["best_of_k/reward@1"] == pytest.approx(metrics["critic/rewards/mean"], rel=1e-5)
+    assert metrics["best_of_k/reward@1"] < metrics[f"best_of_k/reward@{K}"] < metrics["critic/rewards/max"]
+    assert metrics["best_of_k/groups/signal"] == 1  # real-valued rewards without ties
+    assert metrics["best_of_k/advantage/mean"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 2])
 def test_vllm_has_the_actors_weights(run: Path, step: int) -> None:
     # At step 2 the weights have been synchronised after an update, with a learning rate that changes them visibly.
     assert metrics_of(run)[step]["training/rollout_probs_diff_max"] < 1e-4
