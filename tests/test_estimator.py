@@ -128,8 +128,11 @@ def test_no_index_is_an_error() -> None:
 def test_inputs_are_left_alone_and_no_graph_is_kept() -> None:
     rewards, mask = token_level(REWARDS).requires_grad_(), torch.ones(8, LENGTH)
     before = rewards.detach().clone()
+    mask[0, 2:] = 0
+    mask_before = mask.clone()
     advantages, _ = compute_maxpo_outcome_advantage(rewards, mask, INDEX, algorithm(k=2), reward_baselines=None)
     assert torch.equal(rewards, before)
+    assert torch.equal(mask, mask_before)
     assert not advantages.requires_grad
 
 

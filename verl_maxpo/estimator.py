@@ -149,7 +149,8 @@ def compute_maxpo_outcome_advantage(
     _record_metrics(batch, advantages, options.objective)
     if batch.sessions is not None:
         advantages = advantages[batch.sessions.of_row]
-    token_level_advantages = advantages.unsqueeze(-1) * response_mask
+    # Most of the time of a call. Converting the integer mask first is faster than a product of mixed types.
+    token_level_advantages = response_mask.to(advantages.dtype, copy=True).mul_(advantages.unsqueeze(-1))
     return token_level_advantages, token_level_advantages
 
 
