@@ -136,7 +136,7 @@ def max_at_k_advantages(
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k, n=n)
     if baseline == "adaptive":
         labels = torch.arange(rewards[..., 0].numel(), device=rewards.device).repeat_interleave(n)
-        return _labelled_advantages(rewards.flatten(), labels, labels.bincount(), objective).view_as(rewards)
+        return labelled_max_at_k_advantages(rewards.flatten(), labels, labels.bincount(), objective).view_as(rewards)
     return _advantages(rewards, objective)
 
 
@@ -181,25 +181,28 @@ def grouped_max_at_k_advantages(
             f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
             f"{list(labels.shape)}"
         )
-    return labelled_max_at_k_advantages(rewards, labels, labels.bincount(), objective)
+    return labelled_max_at_k_advantages(checked_rewards(rewards), labels, labels.bincount(), objective)
 
 
 def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
     """Compute :func:`grouped_max_at_k_advantages` for groups that are already labelled.
 
     Args:
-        rewards: Finite rewards, shape ``[bs]``.
+        rewards: Rewards that :func:`checked_rewards` has passed, shape ``[bs]``.
         labels: Label of each reward's group, 0 to G - 1, shape ``[bs]``, from :func:`group_labels`.
         sizes: Number of members of each label, shape ``[G]``, that is ``labels.bincount()``.
         objective: What is optimised.
 
     Returns:
         Shape ``[bs]``.
-
-    Raises:
-        ValueError: A reward is NaN or infinite.
     """
-    return _labelled_advantages(checked_rewards(rewards), labels, sizes, objective)
+    if objective.baseline == "adaptive":
+        return _adaptive_advantages(rewards, labels, sizes, objective)
+    advantages = torch.zeros_like(rewards)
+    for rows in rows_by_size(labels, sizes):
+        if rows.shape[-1] >= objective.smallest_group:
+            advantages[rows] = _advantages(rewards[rows], objective)
+    return advantages
 
 
 def rows_by_size(labels: Tensor, sizes: Tensor) -> Iterator[Tensor]:
@@ -285,19 +288,9 @@ def _sum_of_others(values: Tensor) -> Tensor:
     return pad(values.cumsum(0)[:-1], (1, 0)) + pad(values.flip(0).cumsum(0)[:-1], (1, 0)).flip(0)
 
 
-def _labelled_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
-    if objective.baseline == "adaptive":
-        return _adaptive_advantages(rewards, labels, sizes, objective)
-    advantages = torch.zeros_like(rewards)
-    for rows in rows_by_size(labels, sizes):
-        if rows.shape[-1] >= objective.smallest_group:
-            advantages[rows] = _advantages(rewards[rows], objective)
-    return advantages
-
-
 def _adaptive_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
-    l2o = _labelled_advantages(rewards.double(), labels, sizes, replace(objective, baseline="l2o"))
-    score = _labelled_advantages(rewards.double(), labels, sizes, replace(objective, baseline="loo_minus_one"))
+    l2o = labelled_max_at_k_advantages(rewards.double(), labels, sizes, replace(objective, baseline="l2o"))
+    score = labelled_max_at_k_advantages(rewards.double(), labels, sizes, replace(objective, baseline="loo_minus_one"))
     score = score.where(sizes[labels] >= objective.smallest_group, torch.zeros_like(score))
     baseline = score - l2o
     zeros = torch.zeros(len(sizes), dtype=score.dtype, device=score.device)
