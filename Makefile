@@ -48,6 +48,7 @@ test: lint test-fast test-slow
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
 
 test-fast: $(INSTALLED)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
-
-RunPython = Callable[..., subprocess.CompletedProcess[str]]
+from support.processes import RunPython
 
 
 @pytest.fixture

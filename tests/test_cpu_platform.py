@@ -6,9 +6,9 @@ import types
 from typing import Any
 
 import pytest
-from conftest import RunPython
+from support.processes import RunPython
 
-from verl_maxpo import patches
+from verl_maxpo.cpu import patches
 
 ON_CPU = {"VERL_PLATFORM": "cpu"}
 
@@ -118,7 +118,7 @@ def test_patches_refuse_what_they_do_not_know(patch: Any, module: types.ModuleTy
 
 TRANSFER = (
     "import asyncio, torch, uuid\n"
-    "from verl_maxpo import patches\n"
+    "from verl_maxpo.cpu import patches\n"
     "patches.WEIGHT_TRANSFER_TIMEOUT_S = 1\n"
     "from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import *\n"
     "address = f'ipc:///tmp/verl-maxpo-test-{uuid.uuid4().hex}.sock'\n"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RunPython
+from support.processes import RunPython
 
 SHOW = "from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY as r; print('FOUND', r.get('maxpo'))"
 OURS = "FOUND <function compute_maxpo_outcome_advantage"
@@ -35,7 +35,7 @@ def test_hidden_entry_points_leave_the_external_module(run_python: RunPython) ->
 
 def test_registering_again_changes_nothing(run_python: RunPython) -> None:
     code = (
-        "import importlib, verl, verl_maxpo.plugin as p, verl_maxpo.estimator as e\n"
+        "import importlib, verl, verl_maxpo.plugin as p, verl_maxpo.trainer.estimator as e\n"
         f"importlib.reload(e); importlib.reload(p); p.register(); {SHOW}"
     )
     result = run_python(code)
@@ -43,22 +43,28 @@ def test_registering_again_changes_nothing(run_python: RunPython) -> None:
     assert "already" not in result.stderr
 
 
-BROKEN = "import sys; sys.modules['verl_maxpo.estimator'] = None; "
+BROKEN = "import sys; sys.modules['verl_maxpo.trainer.estimator'] = None; "
 
 
 def test_a_broken_plugin_warns_with_the_cause(run_python: RunPython) -> None:
     result = run_python(f"{BROKEN} import verl; {SHOW}")
     assert "FOUND None" in result.stdout, result.stderr
     assert "WARNING" in result.stderr
-    assert "verl-maxpo could not register with verl" in result.stderr
-    assert "verl_maxpo.estimator" in result.stderr  # the cause
-    assert "python -m verl_maxpo.doctor" in result.stderr  # what to do
+    assert "algorithm.adv_estimator=maxpo will be unknown" in result.stderr  # what it means
+    assert "verl_maxpo.trainer.estimator" in result.stderr  # the cause
+    assert "verl-maxpo doctor" in result.stderr  # what to do
+
+
+def test_a_feature_that_fails_takes_no_other_with_it(run_python: RunPython) -> None:
+    result = run_python(f"import sys; sys.modules['verl_maxpo.rewards.config'] = None; import verl; {SHOW}")
+    assert OURS in result.stdout, result.stderr
+    assert "reward.reward_manager.name=verifier will be unknown" in result.stderr
 
 
 def test_a_broken_plugin_named_as_external_module_stops_verl(run_python: RunPython) -> None:
     result = run_python(f"{BROKEN} import verl", VERL_USE_EXTERNAL_MODULES="verl_maxpo.plugin")
     assert result.returncode != 0
-    assert "verl_maxpo.estimator" in result.stderr
+    assert "verl_maxpo.trainer.estimator" in result.stderr
 
 
 def test_a_taken_name_is_reported_and_left_alone(run_python: RunPython) -> None:

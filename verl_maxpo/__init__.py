@@ -8,10 +8,11 @@ PyTorch is imported with the first name that needs it, so that the verifiers' pr
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from verl_maxpo.pass_at_k import pass_at_k
+from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 
 if TYPE_CHECKING:
-    from verl_maxpo.core import grouped_max_at_k_advantages, max_at_k, max_at_k_advantages
+    from verl_maxpo.best_of_k.advantages import grouped_max_at_k_advantages, max_at_k_advantages
+    from verl_maxpo.best_of_k.max_at_k import max_at_k
 
 __version__ = "0.1.0"
 
@@ -24,4 +25,5 @@ __all__ = ["grouped_max_at_k_advantages", "max_at_k", "max_at_k_advantages", "pa
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("verl_maxpo.core"), name)
+    module = "max_at_k" if name == "max_at_k" else "advantages"
+    return getattr(import_module(f"verl_maxpo.best_of_k.{module}"), name)

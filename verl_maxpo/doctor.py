@@ -21,9 +21,10 @@ from typing import Literal
 
 import torch
 
-from verl_maxpo import TESTED_VERL, estimator
+from verl_maxpo import TESTED_VERL
+from verl_maxpo.rewards.isolation.lockdown import has_seccomp
 from verl_maxpo.rewards.registry import verifier_names
-from verl_maxpo.rewards.sandbox import has_seccomp
+from verl_maxpo.trainer import estimator
 
 _PACKAGES = ("verl-maxpo", "verl", "torch", "vllm", "sglang", "ray", "TransferQueue", "transformers", "tensordict")
 _OURS = f"{estimator.__name__}.{estimator.compute_maxpo_outcome_advantage.__name__}"

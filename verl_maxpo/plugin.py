@@ -1,81 +1,65 @@
 """What verl loads in every process: the entry point ``maxpo`` of the group ``verl.plugins``.
 
-Importing this module registers the estimator and the reward manager. On verl older than 0.9, or where entry points are
-switched off, name it in the environment: ``VERL_USE_EXTERNAL_MODULES=verl_maxpo.plugin``.
+Importing this module registers the estimator, the reward manager and, where ``VERL_PLATFORM=cpu`` asks for it, the CPU
+platform; each alone, so that one that fails takes nothing else with it. Where entry points are switched off, name it in
+the environment: ``VERL_USE_EXTERNAL_MODULES=verl_maxpo.plugin``.
 """
 
 import logging
 import os
-from collections.abc import Callable
+from importlib import import_module
 
 logger = logging.getLogger("verl_maxpo")
 
+#: What a user asks for in vain if the module does not register.
+FEATURES = {
+    "verl_maxpo.trainer.registration": "algorithm.adv_estimator=maxpo will be unknown",
+    "verl_maxpo.rewards.adapters.registration": "reward.reward_manager.name=verifier will be unknown",
+    "verl_maxpo.cpu.platform": "VERL_PLATFORM=cpu will not work",
+}
+
 
 def register() -> None:
-    """Register the estimator ``maxpo`` and the reward manager ``verifier`` with verl.
+    """Register every feature with verl. Safe to call again.
 
-    And the CPU platform where ``VERL_PLATFORM=cpu`` asks for it.
-
-    Safe to call again. A name that verl or another plugin has taken is reported and left alone.
+    A name that verl or another plugin has taken is reported and left alone.
 
     Raises:
-        Exception: Whatever verl or this package raised, after a warning with the cause, since verl itself logs a
-            plugin that fails at DEBUG only.
+        Exception: What the first feature that failed raised, after a warning for each with its cause and what it
+            means: verl itself logs a plugin that fails at DEBUG only.
     """
-    try:
-        _warn_if_untested()
-        _register_estimator()
-        _register_reward_managers()
-        if os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu":
-            from verl_maxpo.cpu import platform
+    _warn_if_untested()
+    errors = [error for module in _wanted() if (error := _register(module)) is not None]
+    if errors:
+        raise errors[0]
 
-            platform.register()
+
+def _wanted() -> list[str]:
+    on_cpu = os.environ.get("VERL_PLATFORM", "").strip().lower() == "cpu"
+    return [module for module in FEATURES if on_cpu or not module.startswith("verl_maxpo.cpu")]
+
+
+def _register(module: str) -> Exception | None:
+    try:
+        import_module(module).register()
     except Exception as error:
         logger.warning(
-            "verl-maxpo could not register with verl, so algorithm.adv_estimator=maxpo will be unknown: %s: %s. "
-            "Run `python -m verl_maxpo.doctor`.",
+            "%s, because verl-maxpo could not register it: %s: %s. Run `verl-maxpo doctor`.",
+            FEATURES[module],
             type(error).__name__,
             error,
         )
-        raise
+        return error
+    return None
 
 
 def _warn_if_untested() -> None:
-    from importlib.metadata import version
+    import verl
 
     from verl_maxpo import TESTED_VERL
 
-    installed = version("verl")
-    if installed not in TESTED_VERL:
-        logger.warning("verl-maxpo was run with verl %s; verl %s is untested", ", ".join(TESTED_VERL), installed)
-
-
-def _register_estimator() -> None:
-    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
-
-    from verl_maxpo import patches
-    from verl_maxpo.estimator import ESTIMATOR_NAME, compute_maxpo_outcome_advantage
-
-    registered = ADV_ESTIMATOR_REGISTRY.get(ESTIMATOR_NAME)
-    if registered is None:
-        register_adv_est(ESTIMATOR_NAME)(compute_maxpo_outcome_advantage)
-        patches.apply_trainer_patches()
-    elif _full_name(registered) != _full_name(compute_maxpo_outcome_advantage):
-        logger.warning(
-            "the advantage estimator %r is already %s and stays that: verl-maxpo's is not registered",
-            ESTIMATOR_NAME,
-            _full_name(registered),
-        )
-
-
-def _register_reward_managers() -> None:
-    from verl_maxpo import patches
-
-    patches.register_reward_managers()
-
-
-def _full_name(function: Callable[..., object]) -> str:
-    return f"{function.__module__}.{function.__qualname__}"
+    if verl.__version__ not in TESTED_VERL:
+        logger.warning("verl-maxpo was run with verl %s; verl %s is untested", ", ".join(TESTED_VERL), verl.__version__)
 
 
 register()

@@ -14,7 +14,7 @@ from torch.distributed import ProcessGroupGloo
 from verl.checkpoint_engine import CheckpointEngine, CheckpointEngineRegistry
 from verl.workers.rollout.utils import ensure_async_iterator
 
-from verl_maxpo.patches import WEIGHT_TRANSFER_TIMEOUT_S
+from verl_maxpo.cpu.patches import WEIGHT_TRANSFER_TIMEOUT_S
 
 _TIMEOUT = timedelta(seconds=WEIGHT_TRANSFER_TIMEOUT_S)
 

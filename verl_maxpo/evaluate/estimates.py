@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from verl_maxpo.core import max_at_k, rows_by_size
-from verl_maxpo.pass_at_k import pass_at_k
+from verl_maxpo.best_of_k.groups import rows_by_size
+from verl_maxpo.best_of_k.max_at_k import max_at_k
+from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -192,7 +193,7 @@ def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | 
     The t interval, Wilson's without that prompt and a BCa bootstrap cover too seldom near 0 and 1: in simulations of
     10, 30 and 200 prompts of 16 samples, with success rates from seven distributions and k = 1 and 8, this one covered
     .94 to 1.0 of the time, the others (30 and 200 prompts, the bootstrap 30 only) sank to .11, .55 and .11.
-    ``tests/test_evaluate_estimates.py`` repeats a part. Near 0 and 1 it is wider than it would have to be.
+    ``tests/evaluate/test_evaluate_estimates.py`` repeats a part. Near 0 and 1 it is wider than it would have to be.
 
     Args:
         values: One for each prompt, in [0, 1], shape ``[P]``.

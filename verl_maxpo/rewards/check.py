@@ -19,11 +19,11 @@ import pyarrow.dataset as ds
 from tqdm import tqdm
 
 from verl_maxpo.rewards.config import VerifierConfig
+from verl_maxpo.rewards.data_files import FORMATS, data_sources_of
 from verl_maxpo.rewards.registry import find_verifier
 from verl_maxpo.rewards.result import Status, VerifierResult
 from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
 from verl_maxpo.rewards.scoring import ResponseScorer
-from verl_maxpo.rewards.startup import FORMATS, data_sources_of
 
 _COLUMNS = ["data_source", "reward_model", "extra_info"]
 _BATCH = 256

@@ -60,7 +60,7 @@ class VerifierResult:
 class Verifier(Protocol):
     """A pure function that scores a response against the ground truth of its problem.
 
-    It runs in a locked-down child process that is killed at the time limit (:mod:`verl_maxpo.rewards.pool`). What it
+    It runs in a locked-down child process that is killed at the time limit (:mod:`.isolation.pool`). What it
     raises becomes the status ``crash``.
 
     Its module may also have a function ``examples(ground_truth, extra_info, **options)``, which returns a right

@@ -29,7 +29,7 @@ DEFAULT_ROUTES: Mapping[str, str] = {
     "taco": "sandbox_fusion",
 }
 
-#: Code is run by a service, not by a verifier in a child process; see :mod:`verl_maxpo.rewards.code`.
+#: Code is run by a service, not by a verifier in a child process; see :mod:`.adapters.sandbox_fusion`.
 SANDBOX_FUSION = "sandbox_fusion"
 
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from verl_maxpo.rewards.child import Task
-from verl_maxpo.rewards.code import SandboxFusion
 from verl_maxpo.rewards.config import VerifierConfig
-from verl_maxpo.rewards.pool import VerifierPool
+from verl_maxpo.rewards.isolation.child import Task
+from verl_maxpo.rewards.isolation.pool import VerifierPool
 from verl_maxpo.rewards.result import Status, VerifierResult
 from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
 
 logger = logging.getLogger(__name__)
+
+
+class ProgramVerifier(Protocol):
+    """Where responses that are programs run, such as :class:`.adapters.sandbox_fusion.SandboxFusion`."""
+
+    async def verify(self, response: str, test_cases: Any) -> VerifierResult:
+        """Run a program on its test cases."""
 
 
 class ResponseScorer:
@@ -28,7 +34,7 @@ class ResponseScorer:
         ValueError: No verifier claims one of ``config.data_sources``, or it needs a sandbox service and there is none.
     """
 
-    def __init__(self, config: VerifierConfig, sandbox: SandboxFusion | None = None) -> None:
+    def __init__(self, config: VerifierConfig, sandbox: ProgramVerifier | None = None) -> None:
         self.config = config
         self._sandbox = sandbox
         for source in config.data_sources or ():
@@ -115,7 +121,7 @@ class ResponseScorer:
         excess = num_tokens - (longest - buffer.len)
         return min(-excess / buffer.len * buffer.penalty_factor, 0.0)
 
-    def _sandbox_for(self, route: Route, data_source: str) -> SandboxFusion | None:
+    def _sandbox_for(self, route: Route, data_source: str) -> ProgramVerifier | None:
         if route.verifier != SANDBOX_FUSION:
             return None
         if self._sandbox is None:
@@ -139,22 +145,3 @@ class ResponseScorer:
                 data_source,
                 result.message,
             )
-
-
-def scorer_for_run(config: Any) -> ResponseScorer:
-    """Make the scorer that verl's configuration describes.
-
-    Raises:
-        ValueError: An option is unusable, or a ``custom_reward_function`` is set, which would not be called.
-    """
-    reward = config.reward
-    custom = reward.get("custom_reward_function") or {}
-    if custom.get("path"):
-        raise ValueError(
-            f"reward.custom_reward_function.path={custom['path']} is not used by reward.reward_manager.name=verifier: "
-            "give the function to its verifier python_function, as reward.reward_kwargs.default_verifier="
-            f"'{{verifier: python_function, path: {custom['path']}, name: {custom.get('name')}}}', or use "
-            "reward.reward_manager.name=naive"
-        )
-    sandbox = SandboxFusion.of(reward.get("sandbox_fusion"))
-    return ResponseScorer(VerifierConfig.of(reward.get("reward_kwargs")), sandbox)

@@ -1,0 +1,111 @@
+"""What each k would have given on a dump."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support import reference
+
+from verl_maxpo import max_at_k_advantages
+from verl_maxpo.best_of_k.baselines import BASELINES
+from verl_maxpo.evaluate.__main__ import main
+from verl_maxpo.evaluate.choose_k import Choice, Choices, choose_k
+from verl_maxpo.evaluate.dumps import read_runs
+
+BINARY = [[0, 0, 0, 0, 0, 1], [0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]]
+
+
+def write_rollouts(folder: Path, groups: list[list[float]], step: int = 1) -> Path:
+    folder.mkdir(exist_ok=True)
+    rows = [
+        {"uid": f"{number:032x}_{session}_0", "input": "the same", "score": score, "step": step}
+        for number, group in enumerate(groups)
+        for session, score in enumerate(group)
+    ]
+    (folder / f"{step}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def choices(folder: Path, ks: list[int] | None = None, ns: list[int] | None = None) -> Choices:
+    return choose_k(read_runs([folder], by_uid=True), ks, ns)
+
+
+def choice(folder: Path, k: int, n: int | None = None) -> Choice:
+    [*_, row] = choices(folder, [k], [n] if n else None).rows
+    return row
+
+
+def mean_square(groups: list[list[float]], k: int, baseline: str) -> float:
+    rewards = torch.tensor(groups, dtype=torch.float64)
+    return float(max_at_k_advantages(rewards, k, baseline=baseline, scale_by_k=True).square().mean())
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_groups_of_0_and_1(tmp_path: Path, k: int) -> None:
+    row = choice(write_rollouts(tmp_path, BINARY), k)
+    signal = sum(0 < sum(group) <= 6 - k for group in BINARY) / 4
+    assert (row.n, row.k, row.groups) == (6, k, 4)
+    assert row.kinds["signal"] == row.nonzero == signal
+    assert row.kinds["all_fail"] == row.kinds["all_equal"] == 1 / 4
+    assert sum(row.kinds.values()) == pytest.approx(1)
+    best = [float(reference.max_at_k(group, k)) for group in BINARY]
+    assert row.max_at_k == pytest.approx(np.mean(best))
+    assert row.gain == pytest.approx(np.mean(best) - np.mean(BINARY))
+    assert row.mean_square == pytest.approx({name: mean_square(BINARY, k, name) for name in BASELINES})
+
+
+def test_real_rewards_in_two_steps(tmp_path: Path) -> None:
+    groups = np.random.default_rng(0).normal(size=(6, 5)).tolist()
+    write_rollouts(tmp_path, groups[:2], step=1)
+    row = choice(write_rollouts(tmp_path, groups[2:], step=2), 2)
+    assert row.groups == 6
+    assert row.kinds["signal"] == row.nonzero == 1
+    for name in set(BASELINES) - {"adaptive"}:
+        assert row.mean_square[name] == pytest.approx(mean_square(groups, 2, name))
+    steps = [mean_square(groups[:2], 2, "adaptive"), mean_square(groups[2:], 2, "adaptive")]
+    assert row.mean_square["adaptive"] == pytest.approx(np.average(steps, weights=[2, 4]))
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 1), (4, 3), (2, 1), (5, 2)])
+def test_smaller_groups_are_all_subgroups(tmp_path: Path, n: int, k: int) -> None:
+    row = choice(write_rollouts(tmp_path, BINARY), k, n)
+    subgroups = [list(subset) for group in BINARY for subset in combinations(group, n)]
+    assert (row.n, row.k, row.groups) == (n, k, 4)
+    assert row.kinds["signal"] == pytest.approx(np.mean([0 < sum(group) <= n - k for group in subgroups]))
+    assert row.kinds["all_fail"] == pytest.approx(np.mean([sum(group) == 0 for group in subgroups]))
+    assert row.kinds["all_equal"] == pytest.approx(np.mean([sum(group) == n for group in subgroups]))
+    assert sum(row.kinds.values()) == pytest.approx(1)
+    expected = {name: mean_square(subgroups, k, name) for name in BASELINES if name != "adaptive"}
+    assert row.mean_square == pytest.approx(expected)
+    nonzero = max_at_k_advantages(torch.tensor(subgroups, dtype=torch.float64), k) != 0
+    assert row.nonzero == pytest.approx(float(nonzero.double().mean()))
+
+
+def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
+    ragged = choices(write_rollouts(tmp_path / "ragged", [[0, 1, 1, 0], [0, 1]]), [1, 4], [3, 9])
+    assert [(row.n, row.k, row.groups) for row in ragged.rows] == [(4, 1, 2), (3, 1, 1)]
+    assert ragged.notes == [
+        "ragged: n=9 is not shown, as no group has that many responses",
+        "ragged: k=4 is not shown for n=4, as it needs k + 1 responses",
+        "ragged: k=4 is not shown for n=3, as it needs k + 1 responses",
+        "ragged: 1 of 2 groups have fewer than 3 responses and do not count",
+    ]
+    real = choices(write_rollouts(tmp_path / "real", [[0, 0.5, 1]]), None, [2])
+    assert [(row.n, row.k) for row in real.rows] == [(3, 1), (3, 2)]
+    assert real.notes == ["real: n=2 is not shown, as there is a closed form for rewards of 0 and 1 only"]
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump = write_rollouts(tmp_path / "rollouts", BINARY)
+    main(["choose-k", str(dump), "--k", "1", "5", "--n", "4", "--json", str(tmp_path / "new" / "choice.json")])
+    shown = capsys.readouterr().out
+    assert "rollouts: groups with signal" in shown
+    assert "warning: rollouts: k=5 is not shown for n=4" in shown
+    rows = json.loads((tmp_path / "new" / "choice.json").read_text())["rows"]
+    assert [(row["n"], row["k"]) for row in rows] == [(6, 1), (6, 5), (4, 1)]
+    assert rows[1]["kinds"]["too_many_successes"] == 0.25

@@ -1,0 +1,194 @@
+"""Statistics of the evaluation: against enumeration, simulation and verl's own resampling."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import reference
+
+from verl_maxpo.best_of_k.pass_at_k import pass_at_k
+from verl_maxpo.evaluate import estimates
+from verl_maxpo.evaluate.estimates import (
+    majority_at_k_by_prompt,
+    max_at_k_by_prompt,
+    mean_interval,
+    paired_proportion_interval,
+    pass_at_k_by_prompt,
+    proportion_interval,
+    verl_best_at_k_by_prompt,
+)
+
+UNEQUAL = np.array([2, 0, 0, 1, 2, 0, 2, 0, 2])  # prompts with 4, 1 and 4 samples, mixed
+
+
+def test_max_at_k_of_unequal_prompts_is_the_mean_over_subsets() -> None:
+    scores = np.array([0.5, -1.0, 3.0, 7.0, 2.0, 0.25, 0.5, 3.0, -4.0])
+    values = max_at_k_by_prompt(UNEQUAL, scores, [1, 3, 4])
+    for k, found in values.items():
+        for prompt in range(3):
+            own = scores[prompt == UNEQUAL].tolist()
+            if k <= len(own):
+                assert found[prompt] == pytest.approx(float(reference.max_at_k(own, k)), rel=1e-14)
+            else:
+                assert np.isnan(found[prompt])
+
+
+def test_pass_at_k_is_the_fraction_of_subsets_with_a_correct_sample() -> None:
+    for k in (1, 2, 3):
+        expected = [
+            np.mean([any(subset) for subset in combinations([1] * c + [0] * (n - c), k)]) if k <= n else np.nan
+            for n, c in [(5, 2), (2, 0), (5, 5)]
+        ]
+        found = pass_at_k_by_prompt(np.array([5, 2, 5]), np.array([2, 0, 5]), k)
+        np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def expected_maximum_with_replacement(rewards: list[int], k: int) -> Fraction:
+    """The distribution of the maximum of k draws, one draw after another."""
+    chance = Counter({value: Fraction(count, len(rewards)) for value, count in Counter(rewards).items()})
+    best = chance
+    for _ in range(k - 1):
+        following: Counter[int] = Counter()
+        for a, p in best.items():
+            for b, q in chance.items():
+                following[max(a, b)] += p * q
+        best = following
+    return sum((value * p for value, p in best.items()), Fraction(0))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=6), st.data())
+def test_verls_best_at_k_in_closed_form(rewards: list[int], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(rewards)))
+    found = verl_best_at_k_by_prompt(np.zeros(len(rewards), dtype=np.int64), np.array(rewards, dtype=float), [k])
+    assert found[k][0] == pytest.approx(float(expected_maximum_with_replacement(rewards, k)), abs=1e-12)
+
+
+@pytest.mark.slow
+def test_verls_best_at_k_is_what_verls_own_code_estimates() -> None:
+    from verl.trainer.ppo.metric_utils import bootstrap_metric
+
+    rewards = [0.0, 0.0, 0.3, 0.0, 1.0, 0.3, 2.0, 0.0]
+    for k in (2, 4, 8):
+        [(mean, std)] = bootstrap_metric(rewards, subset_size=k, reduce_fns=[np.max], n_bootstrap=20_000)
+        exact = verl_best_at_k_by_prompt(np.zeros(8, dtype=np.int64), np.array(rewards), [k])[k][0]
+        assert abs(mean - exact) < 4 * std / 20_000**0.5
+        assert exact < max_at_k_by_prompt(np.zeros(8, dtype=np.int64), np.array(rewards), [k])[k][0]
+
+
+def majority_over_subsets(answers: list[int], correct: list[float], k: int) -> Fraction:
+    """Every subset votes; ties are shared, and an answer is right as often as all samples that gave it."""
+    right = {a: [c for b, c in zip(answers, correct, strict=True) if a == b] for a in set(answers)}
+    results = []
+    for subset in combinations(answers, k):
+        votes = Counter(subset)
+        winners = [a for a, count in votes.items() if count == max(votes.values())]
+        results.append(reference.mean([Fraction(int(sum(right[a])), len(right[a])) for a in winners]))
+    return reference.mean(results)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=8))
+def test_majority_is_that_of_all_subsets(samples: list[tuple[int, int]]) -> None:
+    answers, correct = [a for a, _ in samples], [float(c) for _, c in samples]
+    ks = list(range(1, len(samples) + 1))
+    labels = np.zeros(len(samples), dtype=np.int64)
+    found = majority_at_k_by_prompt(labels, np.array(answers), np.array(correct), ks)
+    for k in ks:
+        assert found[k][0] == pytest.approx(float(majority_over_subsets(answers, correct, k)), abs=1e-12)
+
+
+def test_majority_of_large_prompts_is_drawn_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(1)
+    labels = np.repeat(np.arange(40), 30)
+    answers = generator.integers(0, 6, 1200)
+    correct = (answers == 0).astype(float)
+    exact = majority_at_k_by_prompt(labels, answers, correct, [1, 2, 5, 30])
+    monkeypatch.setattr(estimates, "EXACT_VOTES", 0)
+    drawn = majority_at_k_by_prompt(labels, answers, correct, [1, 2, 5, 30])
+    for k in (1, 2, 30):  # no chance is left
+        np.testing.assert_allclose(drawn[k], exact[k], atol=1e-12)
+    errors = drawn[5] - exact[5]
+    assert 0 < np.abs(errors).max() < 4 * 0.5 / (estimates.DRAWS / 40) ** 0.5
+    assert abs(errors.mean()) < 4 * 0.5 / estimates.DRAWS**0.5
+    again = majority_at_k_by_prompt(labels, answers, correct, [5])
+    np.testing.assert_array_equal(again[5], majority_at_k_by_prompt(labels, answers, correct, [5])[5])
+
+
+# Success rates of prompts, with 0 and 1 near on purpose.
+RATES = {
+    "even": lambda generator, size: generator.beta(1, 1, size),
+    "hard": lambda generator, size: generator.beta(0.1, 3, size),
+    "saturated": lambda generator, size: generator.beta(5, 0.2, size),
+    "mostly hopeless": lambda generator, size: np.where(generator.random(size) < 0.05, generator.beta(1, 3, size), 0),
+}
+REPEATS = 1000
+COVERED = 0.95 - 3 * (0.95 * 0.05 / REPEATS) ** 0.5  # 0.929
+
+
+@pytest.mark.parametrize("rates", RATES)
+@pytest.mark.parametrize("k", [1, 8])
+def test_intervals_cover_with_30_prompts(rates: str, k: int) -> None:
+    generator = np.random.default_rng(0)
+    everyone = RATES[rates](generator, 200_000)
+    easier = everyone**0.8
+    truth = (1 - (1 - everyone) ** k).mean()
+    difference = ((1 - everyone) ** k - (1 - easier) ** k).mean()
+    alone = paired = 0
+    for _ in range(REPEATS):
+        p = RATES[rates](generator, 30)
+        values, candidate = (pass_at_k(16, generator.binomial(16, rate), k) for rate in (p, p**0.8))
+        alone += contains(proportion_interval(values), truth)
+        paired += contains(paired_proportion_interval(candidate - values), difference)
+    assert alone / REPEATS >= COVERED
+    assert paired / REPEATS >= COVERED
+
+
+def test_the_t_interval_covers_rewards() -> None:
+    generator = np.random.default_rng(0)
+    covered = sum(contains(mean_interval(generator.normal(3, 2, 30)), 3.0) for _ in range(REPEATS))
+    assert COVERED <= covered / REPEATS <= 1 - (COVERED - 0.9)
+
+
+def contains(interval: estimates.Interval | None, value: float) -> bool:
+    assert interval is not None
+    return interval.low <= value <= interval.high
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=50))
+def test_proportion_intervals_are_in_0_to_1_and_hold_the_mean(values: list[float]) -> None:
+    interval = proportion_interval(np.array(values))
+    assert interval is not None
+    assert 0 <= interval.low <= np.mean(values) <= interval.high <= 1
+    assert interval.low < interval.high
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=50))
+def test_paired_intervals_are_in_minus_1_to_1_and_hold_the_mean(values: list[float]) -> None:
+    interval = paired_proportion_interval(np.array(values))
+    assert interval is not None
+    assert -1 <= interval.low <= np.mean(values) <= interval.high <= 1
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_prompts_that_agree_still_leave_doubt(value: float) -> None:
+    for count in (2, 30, 10_000):
+        interval = proportion_interval(np.full(count, value))
+        assert interval is not None
+        assert 0.5 / count < interval.high - interval.low
+    assert mean_interval(np.full(30, value)) is None
+
+
+def test_one_prompt_has_no_interval() -> None:
+    for interval in (proportion_interval, paired_proportion_interval, mean_interval):
+        assert interval(np.array([0.5])) is None
+
+
+def test_many_prompts_have_the_t_interval() -> None:
+    values = np.random.default_rng(0).beta(1, 2, 20_000)
+    np.testing.assert_allclose(proportion_interval(values), mean_interval(values), atol=1e-5)
+    np.testing.assert_allclose(paired_proportion_interval(values), mean_interval(values), atol=1e-4)

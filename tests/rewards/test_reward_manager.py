@@ -1,0 +1,251 @@
+"""The reward manager as verl builds and calls it, in both registries, and as a custom reward function."""
+
+import asyncio
+import os
+import signal
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensordict import TensorDict
+
+pytest.importorskip("verl")
+from verl import DataProto
+from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
+from verl.trainer.ppo.reward import load_reward_manager
+from verl.workers.reward_manager import get_reward_manager_cls as get_legacy_reward_manager_cls
+
+from verl_maxpo.rewards.adapters import custom_reward_function, registration
+
+KEYS = {"score", "acc", "pred", "data_source", "format_ok", "timed_out", "verifier_error"}
+
+
+class Tokenizer:
+    """One token for each character."""
+
+    pad_token_id = 0
+
+    def decode(self, tokens, skip_special_tokens):
+        return "".join(chr(token) for token in tokens.tolist())
+
+
+def batch(*rows, length=40):
+    """A batch of (response, ground truth), padded on the right."""
+    responses, masks = (
+        torch.zeros(len(rows), length, dtype=torch.long),
+        torch.ones(len(rows), length + 2, dtype=torch.long),
+    )
+    for i, (response, _) in enumerate(rows):
+        responses[i, : len(response)] = torch.tensor([ord(char) for char in response])
+        masks[i, 2 + len(response) :] = 0
+    tensors = {"prompts": torch.ones(len(rows), 2), "responses": responses, "attention_mask": masks}
+    columns = {
+        "data_source": np.array(["openai/gsm8k"] * len(rows), dtype=object),
+        "reward_model": np.array([{"ground_truth": gold, "style": "rule"} for _, gold in rows], dtype=object),
+        "extra_info": np.array([{"index": i} for i in range(len(rows))], dtype=object),
+    }
+    return DataProto(TensorDict(tensors, batch_size=len(rows)), columns)
+
+
+ROWS = [("so #### 72", "72"), ("#### 71", "72"), ("no idea", "72"), ("", "72")]
+
+
+def manager(**options):
+    reward = {
+        "reward_manager": {"source": "register", "name": "verifier"},
+        "custom_reward_function": {"path": None},
+        "reward_kwargs": {"data_sources": ["openai/gsm8k"], **options},
+    }
+    return load_reward_manager(OmegaConf.create({"reward": reward}), Tokenizer())
+
+
+def score(manager, *rows):
+    data = batch(*rows)
+
+    async def gather():
+        return await asyncio.gather(*(manager.run_single(data[i : i + 1]) for i in range(len(data))))
+
+    manager.loop = asyncio.new_event_loop()
+    return manager.loop.run_until_complete(gather())
+
+
+def test_both_registries_know_it():
+    assert get_reward_manager_cls("verifier").__name__ == "VerifierRewardManager"
+    assert get_legacy_reward_manager_cls("verifier").__name__ == "LegacyVerifierRewardManager"
+
+
+def test_rewards_and_extra_information():
+    results = score(manager(), *ROWS)
+    assert [result["reward_score"] for result in results] == [1.0, 0.0, 0.0, 0.0]
+    infos = [result["reward_extra_info"] for result in results]
+    assert [info["acc"] for info in infos] == [1.0, 0.0, 0.0, 0.0]
+    assert [info["pred"] for info in infos] == ["72", "71", "", ""]
+    assert [info["format_ok"] for info in infos] == [1.0, 1.0, 0.0, 0.0]
+    for info in infos:
+        assert set(info) == KEYS
+        assert all(isinstance(value, float) for key, value in info.items() if key not in ("pred", "data_source"))
+
+
+def test_mapping_of_scores_and_format_bonus():
+    results = score(manager(score_range=[-1, 1], format_bonus=0.25), *ROWS)
+    assert [result["reward_score"] for result in results] == [1.25, -0.75, -1.0, -1.0]
+    assert [result["reward_extra_info"]["acc"] for result in results] == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_only_the_last_row_of_a_session_is_scored():
+    data = batch(("#### 72", "72"), ("#### 71", "72"))
+    reward_manager = manager()
+    reward_manager.loop = asyncio.new_event_loop()
+    assert reward_manager.loop.run_until_complete(reward_manager.run_single(data))["reward_score"] == 0.0
+
+
+def test_the_end_of_a_long_response_is_what_counts():
+    results = score(manager(max_response_chars=8), ("#### 1 and then #### 72", "72"), ("#### 72 is not the end", "72"))
+    assert [result["reward_score"] for result in results] == [1.0, 0.0]
+
+
+def test_overlong_responses_pay_as_in_verls_dapo_manager():
+    """verl's own code is the reference, but for its reward function."""
+    rows = [("#### 72", "72"), ("x" * 10 + "#### 72", "72"), ("x" * 33 + "#### 72", "72"), ("y" * 35, "72")]
+    options = {
+        "max_resp_len": 40,
+        "overlong_buffer_cfg": {"enable": True, "len": 30, "penalty_factor": 0.5, "log": True},
+    }
+    ours = score(manager(**options), *rows)
+    config = OmegaConf.create({"reward": {"reward_kwargs": options}})
+    dapo = get_reward_manager_cls("dapo")(config, Tokenizer(), lambda solution_str, **_: float("72" in solution_str))
+    theirs = score(dapo, *rows)
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert mine["reward_score"] == pytest.approx(float(reference["reward_score"]))
+        for key in ("overlong_reward", "overlong"):
+            assert mine["reward_extra_info"][key] == pytest.approx(float(reference["reward_extra_info"][key]))
+
+
+def toy_manager(**options):
+    from support import toy_reward
+
+    route = {"verifier": "python_function", "path": toy_reward.__file__, "name": "compute_score"}
+    return manager(routes={"openai/gsm8k": route}, timeout=1.0, **options)
+
+
+def test_what_has_no_verdict_is_counted_and_reported(caplog):
+    results = score(toy_manager(timeout_score=-0.5, crash_score=-0.25), ("1", "1"), ("spin", "1"), ("raise", "1"))
+    assert [result["reward_score"] for result in results] == [1.0, -0.5, -0.25]
+    assert [result["reward_extra_info"]["timed_out"] for result in results] == [0.0, 1.0, 0.0]
+    assert [result["reward_extra_info"]["verifier_error"] for result in results] == [0.0, 0.0, 1.0]
+    assert "1 response(s) so far without a verdict, status timeout; the last is of openai/gsm8k" in caplog.text
+    assert "status crash; the last is of openai/gsm8k: ZeroDivisionError: division by zero" in caplog.text
+
+
+def test_a_custom_reward_function_is_not_ignored_in_silence():
+    config = OmegaConf.create({"reward": {"custom_reward_function": {"path": "my.py", "name": "f"}}})
+    with pytest.raises(ValueError, match=r"custom_reward_function\.path=my\.py is not used"):
+        get_reward_manager_cls("verifier")(config, Tokenizer(), None)
+
+
+def test_an_unknown_data_source_stops_instead_of_scoring_zero():
+    data = batch(("1", "1"))
+    data.non_tensor_batch["data_source"][:] = "nobody"
+    reward_manager = manager(data_sources=None)
+    reward_manager.loop = asyncio.new_event_loop()
+    with pytest.raises(ValueError, match="no verifier claims the data source 'nobody'"):
+        reward_manager.loop.run_until_complete(reward_manager.run_single(data))
+
+
+def test_the_legacy_manager_agrees():
+    legacy = get_legacy_reward_manager_cls("verifier")(Tokenizer(), 0, data_sources=["openai/gsm8k"])
+    for _ in range(2):  # its event loop lives on
+        result = legacy(batch(*ROWS), return_dict=True)
+        assert result["reward_tensor"].sum(-1).tolist() == [1.0, 0.0, 0.0, 0.0]
+        assert result["reward_tensor"][0, len(ROWS[0][0]) - 1] == 1.0
+        assert result["reward_extra_info"]["pred"] == ["72", "71", "", ""]
+    assert torch.equal(legacy(batch(*ROWS)), result["reward_tensor"])
+
+
+def test_as_a_custom_reward_function_of_the_naive_manager():
+    reward = {
+        "reward_manager": {"source": "register", "name": "naive"},
+        "custom_reward_function": {
+            "path": "pkg://verl_maxpo.rewards.adapters.custom_reward_function",
+            "name": "compute_score",
+            "reward_kwargs": {"format_bonus": 0.5, "data_sources": ["openai/gsm8k"]},
+        },
+    }
+    naive = load_reward_manager(OmegaConf.create({"reward": reward}), Tokenizer())
+    results = score(naive, *ROWS)
+    assert [result["reward_score"] for result in results] == [1.5, 0.5, 0.0, 0.0]
+    assert set(results[0]["reward_extra_info"]) == KEYS
+
+
+def test_one_pool_for_all_calls_of_the_custom_reward_function():
+    assert custom_reward_function._scorer('{"timeout": 3}') is custom_reward_function._scorer('{"timeout": 3}')
+
+
+def test_verl_checks_the_data_before_it_starts_reward_workers(tmp_path):
+    from verl.experimental.reward_loop.reward_loop import RewardLoopManager
+
+    pd.DataFrame({"data_source": ["nobody"]}).to_parquet(tmp_path / "train.parquet")
+    config = {
+        "data": {"train_files": str(tmp_path / "train.parquet"), "val_files": None},
+        "reward": {"reward_manager": {"source": "register", "name": "verifier"}},
+    }
+    with pytest.raises(ValueError, match="no verifier claims the data source 'nobody'"):
+        RewardLoopManager(OmegaConf.create(config))
+
+
+def test_a_changed_verl_is_a_warning_for_the_check_before_training(caplog):
+    module = types.ModuleType("verl.changed")
+    module.RewardLoopManager = type("RewardLoopManager", (), {"__init__": lambda self, everything: None})
+    registration.check_before_training(module)
+    assert "verl has changed" in caplog.text
+    assert module.RewardLoopManager(1) is not None
+
+
+def test_a_taken_name_leaves_verl_working(monkeypatch, caplog):
+    def taken(name):
+        raise ValueError("reward manager verifier has already been registered")
+
+    monkeypatch.setattr(registration.importlib, "import_module", taken)
+    registration._register_by_import("verl_maxpo.rewards.adapters.reward_loop", None)
+    assert "reward.reward_manager.name=verifier is not available" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_killed_reward_worker_is_an_error_and_leaves_no_process():
+    """verl's own reward loop worker as a Ray actor; what waits for it gets Ray's error, never a zero."""
+    import psutil
+    import ray
+
+    path = f"{Path(__file__).parent}:{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"  # the actor imports this file
+    ray.init(num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+    try:
+
+        @ray.remote
+        class Worker:
+            def __init__(self):
+                self.manager = toy_manager()
+
+            def pid(self):
+                return os.getpid()
+
+            async def score(self, *rows):
+                data = batch(*rows)
+                return await asyncio.gather(*(self.manager.run_single(data[i : i + 1]) for i in range(len(data))))
+
+        worker = Worker.remote()
+        assert ray.get(worker.score.remote(("1", "1")))[0]["reward_score"] == 1.0
+        pid = ray.get(worker.pid.remote())
+        children = psutil.Process(pid).children(recursive=True)
+        assert children
+        pending = worker.score.remote(*[("spin", "1")] * 50)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(pending)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+    finally:
+        ray.shutdown()

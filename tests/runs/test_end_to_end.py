@@ -1,0 +1,139 @@
+"""verl's own trainer with MaxPO: entry point, Ray workers, FSDP2 actor, vLLM rollout, estimator, checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from support import random_reward
+from support.quickstart import QUICKSTART, countdown, prepare
+
+from verl_maxpo import grouped_max_at_k_advantages
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+K, N = 3, 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the quickstart's data and an untrained model with tied embeddings."""
+    folder = tmp_path_factory.mktemp("data")
+    train, test = countdown.problems()
+    prepare.save_problems(folder / "train.parquet", "train", train[:64])
+    prepare.save_problems(folder / "test.parquet", "test", test)
+    torch.manual_seed(0)
+    tokenizer = prepare.make_tokenizer()
+    prepare.make_model(tokenizer).save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return folder
+
+
+def launch(script: str, data: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run one of the quickstart's scripts."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **{"DATA": str(data), "K": str(K), "N": str(N), "EVAL_PROBLEMS": "4", "LR": "1e-2"},
+        **{"TIME_LIMIT": "10m", "STEPS": "2", **settings},
+    }
+    function = f"path: {random_reward.__file__}, name: compute_score, score_range: [0, 10]"
+    reward = f"++reward.reward_kwargs.routes={{countdown4: {{verifier: python_function, {function}}}}}"
+    return subprocess.run(
+        [QUICKSTART / script, reward, *overrides], env=environment, capture_output=True, text=True, timeout=800
+    )
+
+
+def train(data: Path, run: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the training script by itself, without evaluations."""
+    no_evaluation = ["trainer.val_before_train=false", "trainer.test_freq=-1"]
+    return launch("run_tiny_fsdp2_cpu.sh", data, *no_evaluation, *overrides, RUN=str(run), **settings)
+
+
+def metrics_of(run: Path) -> dict[int, dict[str, Any]]:
+    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return {row["step"]: row["data"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def run(data: Path) -> Path:
+    """Run the quickstart for two steps, with a checkpoint."""
+    result = launch("quickstart.sh", data, "trainer.save_freq=2", f"trainer.rollout_data_dir={data}/rollouts")
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+    assert "step 2, mean reward of the batch" in result.stdout
+    assert "differences in pass@k on the same prompts" in result.stdout
+    assert (data / "report" / "report.png").exists()
+    return data / "maxpo-seed0"
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_actor_trained_on_max_at_k_advantages(run: Path, step: int) -> None:
+    rollouts = pd.read_json(run.parent / "rollouts" / f"{step}.jsonl", lines=True)
+    prompt = rollouts["uid"].str.rsplit("_", n=2).str[0]
+    assert (prompt.value_counts() == N).all()
+    rewards = torch.tensor(rollouts["score"].to_numpy(), dtype=torch.float32)
+    expected = K * grouped_max_at_k_advantages(rewards, prompt.to_numpy(), K)
+    metrics = metrics_of(run)[step]
+    assert metrics["critic/advantages/max"] == pytest.approx(expected.max().item(), rel=1e-5)
+    assert metrics["critic/advantages/min"] == pytest.approx(expected.min().item(), rel=1e-5)
+    assert metrics["actor/grad_norm"] > 0
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_metrics_are_tracked(run: Path, step: int) -> None:
+    metrics = metrics_of(run)[step]
+    assert metrics["best_of_k/reward@1"] == pytest.approx(metrics["critic/rewards/mean"], rel=1e-5)
+    assert metrics["best_of_k/reward@1"] < metrics[f"best_of_k/reward@{K}"] < metrics["critic/rewards/max"]
+    assert metrics["best_of_k/groups/signal"] == 1  # real-valued rewards without ties
+    assert metrics["best_of_k/advantage/mean"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_vllm_has_the_actors_weights(run: Path, step: int) -> None:
+    # At step 2 the weights have been synchronised after an update, with a learning rate that changes them visibly.
+    assert metrics_of(run)[step]["training/rollout_probs_diff_max"] < 1e-4
+
+
+def test_validation_was_dumped_before_and_after(run: Path) -> None:
+    for step in (0, 2):
+        samples = pd.read_json(run / "validation" / f"{step}.jsonl", lines=True)
+        assert (samples.groupby("input").size() == 16).all()
+        assert samples["input"].nunique() == 4
+
+
+def test_the_second_quickstart_reuses_what_is_there(data: Path, run: Path) -> None:
+    before = (run / "metrics.jsonl").stat().st_mtime_ns
+    result = launch("quickstart.sh", data)
+    assert result.returncode == 0, result.stderr
+    assert "kept from an earlier run" in result.stdout
+    assert "differences in pass@k on the same prompts" in result.stdout
+    assert (run / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_training_resumes_from_the_checkpoint(data: Path, run: Path, tmp_path: Path) -> None:
+    assert (run / "checkpoints" / "global_step_2" / "actor").is_dir()
+    resume = ["trainer.resume_mode=auto", f"trainer.default_local_dir={run}/checkpoints"]
+    result = train(data, tmp_path, *resume, STEPS="3")
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
+    assert list(metrics_of(tmp_path)) == [3]
+    assert metrics_of(tmp_path)[3]["training/rollout_probs_diff_max"] < 1e-4
+
+
+def test_groups_that_are_all_too_small_stop_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
+    result = train(data, tmp_path, K="6")
+    assert result.returncode != 0
+    message = "algorithm.maxpo.k=6 needs groups of at least 7 responses, got 6 at most: raise"
+    assert message in result.stdout + result.stderr
+
+
+def test_fsdp1_stops_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
+    result = train(data, tmp_path, "actor_rollout_ref.actor.strategy=fsdp")
+    assert result.returncode != 0
+    assert "VERL_PLATFORM=cpu runs FSDP2 only, got strategy fsdp: set actor" in result.stdout + result.stderr

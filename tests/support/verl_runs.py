@@ -1,0 +1,25 @@
+"""verl's configurations and batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+from verl import DataProto
+
+
+def composed(name: str, *overrides: str, package: str = "verl_maxpo.config") -> DictConfig:
+    with initialize_config_module(package, version_base=None):
+        return compose(name, overrides=list(overrides))
+
+
+def batch(rows: int = 24, prompts: int = 3, length: int = 6, seed: int = 0) -> DataProto:
+    """Build a batch as the trainer has it: interleaved prompts, padded responses of different lengths."""
+    rng = np.random.default_rng(seed)
+    lengths = torch.tensor(rng.integers(1, length + 1, rows))
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    rewards = torch.zeros(rows, length)
+    rewards[torch.arange(rows), lengths - 1] = torch.tensor(rng.normal(size=rows), dtype=torch.float32)
+    uid = np.array([f"prompt-{i}" for i in rng.permutation(rows) % prompts], dtype=object)
+    return DataProto.from_dict({"token_level_rewards": rewards, "response_mask": mask}, non_tensors={"uid": uid})

@@ -1,0 +1,1 @@
+"""How verl reaches the verifiers: its reward loop, ``custom_reward_function``, Sandbox Fusion, start-up."""

@@ -1,0 +1,58 @@
+"""The verifiers as verl's ``reward.custom_reward_function``, for people who keep another reward manager.
+
+Set ``reward.custom_reward_function.path=pkg://verl_maxpo.rewards.adapters.custom_reward_function``, whose
+``compute_score`` has verl's default name; options go under ``+reward.custom_reward_function.reward_kwargs``. What
+concerns the response's tokens (``overlong_buffer_cfg``) is left to the manager.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from verl_maxpo.rewards.config import VerifierConfig
+from verl_maxpo.rewards.scoring import ResponseScorer
+
+
+async def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Score a response as the reward manager ``verifier`` does.
+
+    Args:
+        data_source: The row's data source, which decides the verifier.
+        solution_str: The response.
+        ground_truth: ``reward_model["ground_truth"]`` of the row.
+        extra_info: ``extra_info`` of the row.
+        **options: See :class:`.config.VerifierConfig`.
+
+    Returns:
+        ``score`` and what :meth:`.scoring.ResponseScorer.score` reports beside it.
+
+    Raises:
+        ValueError: An option is unusable, or no verifier claims the data source.
+        VerifierPoolError: The pool itself fails.
+    """
+    return await _scorer(_as_json(options)).score(data_source, solution_str, ground_truth, extra_info or {})
+
+
+@cache
+def _scorer(options: str) -> ResponseScorer:
+    """Return the one scorer of these options in this process."""
+    return ResponseScorer(VerifierConfig.of(json.loads(options)))
+
+
+def _as_json(options: Mapping[str, Any]) -> str:
+    plain = {
+        name: OmegaConf.to_container(option, resolve=True) if isinstance(option, DictConfig) else option
+        for name, option in options.items()
+    }
+    return json.dumps(plain, sort_keys=True, default=list)

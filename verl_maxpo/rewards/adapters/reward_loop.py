@@ -1,0 +1,64 @@
+"""verl's reward manager ``verifier``: ``reward.reward_manager.name=verifier``.
+
+A thin layer over :class:`.scoring.ResponseScorer`, for verl's reward loop; :mod:`.legacy` is for its older registry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from verl import DataProto
+from verl.experimental.reward_loop.reward_manager import register
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+from verl_maxpo.rewards.adapters.rows import columns_for_verifier, valid_response
+from verl_maxpo.rewards.adapters.startup import scorer_for_run
+from verl_maxpo.rewards.config import MANAGER_NAME
+
+
+@register(MANAGER_NAME)
+class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
+    """Scores each response with the verifier of its data source, in child processes that can be killed.
+
+    Args:
+        config: verl's whole configuration; the options are under ``reward.reward_kwargs``, see
+            :class:`.config.VerifierConfig`.
+        tokenizer: The actor's.
+        compute_score: verl's or the user's reward function, not used.
+        reward_router_address: Of verl's reward models, not used.
+        reward_model_tokenizer: Likewise.
+
+    Raises:
+        ValueError: An option is unusable, or a ``custom_reward_function`` is set, which this manager would ignore.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        compute_score: Any,
+        reward_router_address: str | None = None,
+        reward_model_tokenizer: Any = None,
+    ) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        self._scorer = scorer_for_run(config)
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """Score the last response of a session.
+
+        Args:
+            data: Its rows, of which verl wants the last to be scored.
+
+        Returns:
+            ``reward_score`` and ``reward_extra_info``, see :meth:`.scoring.ResponseScorer.score`.
+        """
+        item = data[-1:][0]
+        tokens = valid_response(item)
+        response = await self.loop.run_in_executor(None, self._decode, tokens)
+        scored = await self._scorer.score(*columns_for_verifier(item, response), num_tokens=len(tokens))
+        return {"reward_score": scored["score"], "reward_extra_info": scored}
+
+    def _decode(self, tokens: torch.Tensor) -> str:
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text

@@ -1,0 +1,1 @@
+"""What verl's trainer calls: the options under ``algorithm.maxpo``, the estimator, sessions, metrics and hooks."""

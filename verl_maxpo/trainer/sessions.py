@@ -1,0 +1,96 @@
+"""What verl's trainer knows in a step and does not hand to advantage estimators: sessions and the metrics of the step.
+
+``verl_maxpo.trainer.hooks`` wraps ``PPOTrainer._compute_advantage(batch, metrics)`` in :func:`trainer_step`, and the
+estimator that is called meanwhile reads :data:`current_step`. Other trainers leave it None. Nothing here imports verl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TrainerStep:
+    """One call of ``PPOTrainer._compute_advantage``.
+
+    Attributes:
+        keys: Name of each row of the batch, ``{uid}_{session}_{index}``.
+        metrics: What the trainer will log for this step; the estimator adds to it.
+    """
+
+    keys: Sequence[str]
+    metrics: dict[str, Any]
+
+
+current_step: ContextVar[TrainerStep | None] = ContextVar("verl_maxpo_trainer_step", default=None)
+
+
+@contextmanager
+def trainer_step(keys: Sequence[str], metrics: dict[str, Any]) -> Iterator[None]:
+    """Let the estimator see a step of the trainer.
+
+    Args:
+        keys: As :class:`TrainerStep`.
+        metrics: As :class:`TrainerStep`.
+
+    Yields:
+        Nothing.
+    """
+    token = current_step.set(TrainerStep(keys, metrics))
+    try:
+        yield
+    finally:
+        current_step.reset(token)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """The sessions of a batch whose agent loop returned several rows for some.
+
+    Attributes:
+        final_row: The row with the highest index of each session, which carries its reward, ``[sessions]``.
+        of_row: The session of each row, ``[bs]``.
+    """
+
+    final_row: Tensor
+    of_row: Tensor
+
+
+def sessions_of(keys: Sequence[str], device: torch.device) -> Sessions | None:
+    """Find the rows that belong to one session, as verl does for GRPO (``compute_advantage_for_multi_trajectories``).
+
+    Args:
+        keys: Name of each row, ``{uid}_{session}_{index}``.
+        device: Where the result is wanted.
+
+    Returns:
+        The sessions, None where each has a single row.
+
+    Raises:
+        ValueError: A key does not look like that.
+
+    >>> sessions_of(["a_0_0", "a_0_1", "a_1_0"], torch.device("cpu"))
+    Sessions(final_row=tensor([1, 2]), of_row=tensor([0, 0, 1]))
+    """
+    # Keys are unique: without a further row of any session, the usual case, there is nothing to collapse.
+    if all(key.endswith("_0") for key in keys):
+        return None
+    names, _, indices = zip(*(key.rpartition("_") for key in keys), strict=True)
+    number = {name: session for session, name in enumerate(dict.fromkeys(names))}
+    if len(number) == len(names):
+        return None
+    final: dict[int, tuple[int, int]] = {}
+    of_row = [number[name] for name in names]
+    for row, (session, index) in enumerate(zip(of_row, indices, strict=True)):
+        if not index.isdecimal():
+            raise ValueError(f"keys must look like {{uid}}_{{session}}_{{index}}, got {keys[row]!r}")
+        final[session] = max(final.get(session, (-1, row)), (int(index), row))
+    final_row = [final[session][1] for session in range(len(number))]
+    return Sessions(torch.tensor(final_row, device=device), torch.tensor(of_row, device=device))
