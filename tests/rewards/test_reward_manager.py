@@ -220,7 +220,8 @@ def test_a_killed_reward_worker_is_an_error_and_leaves_no_process():
     import psutil
     import ray
 
-    path = f"{Path(__file__).parent}:{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}"  # the actor imports this file
+    here = Path(__file__).parent  # the actor imports this file and what it imports
+    path = f"{here}:{here.parent}:{os.environ.get('PYTHONPATH', '')}"
     ray.init(num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
     try:
 

@@ -41,7 +41,7 @@ class RankWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class Baseline:
-    """One baseline: its weights and its properties, which ``tests/best_of_k/test_baselines.py`` checks against each other.
+    """One baseline: its weights and its properties, which ``tests/best_of_k/test_baselines.py`` checks.
 
     Attributes:
         advantage: The equation.

@@ -31,7 +31,8 @@ def data_sources_of(files: Iterable[str], column: str = "data_source") -> list[s
         table = ds.dataset(path, format=FORMATS[path.suffix])
         if column not in table.schema.names:
             raise ValueError(
-                f"{file} has no column {column!r}, by which reward.reward_kwargs.routes chooses verifiers, but {table.schema.names}"
+                f"{file} has no column {column!r}, by which reward.reward_kwargs.routes chooses verifiers, but "
+                f"{table.schema.names}"
             )
         for batch in table.to_batches(columns=[column]):
             sources.update(pc.unique(batch.column(0)).to_pylist())
