@@ -26,9 +26,9 @@ LEFT_OUT = {"arc_agi", "codeio", "composite"}
 
 CONSTANTS = (
     "0", "1", "-1", "2", "0.5", "1/2", "0/1", "1e0", "0,0", "0 0", "1 1 1", "nan", "inf", "None", "null", "True",
-    "False", "yes", "no", "Yes", "No", "[]", "{}", "()", "[0]", "[[0]]", "[(0, 0)]", "A", "B", "C", "P", "a", "x", "L", "X",
-    "-", "#", "*", "(", "()()", "{}{}", "\\", "empty", "error", "infeasible", "impossible", "Invalid", "heads", "east",
-    "00:00:00", "2000-01-01",
+    "False", "yes", "no", "Yes", "No", "[]", "{}", "()", "[0]", "[[0]]", "[(0, 0)]", "A", "B", "C", "P", "a", "x", "L",
+    "X", "-", "#", "*", "(", "()()", "{}{}", "\\", "empty", "error", "infeasible", "impossible", "Invalid", "heads",
+    "east", "00:00:00", "2000-01-01",
 )  # fmt: skip
 
 

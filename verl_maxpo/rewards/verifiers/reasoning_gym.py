@@ -134,7 +134,7 @@ GUARDS: dict[str, Guard] = {
 
 
 def _equals_target(answer: str, entry: Mapping[str, Any]) -> bool:
-    return evaluate(check(answer)) == entry["metadata"].get("target", 24)
+    return evaluate(check(answer)) == int(entry["metadata"].get("target", 24))
 
 
 def _is_near(answer: str, entry: Mapping[str, Any]) -> bool:
