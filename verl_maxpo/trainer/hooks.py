@@ -1,29 +1,38 @@
-"""The hook on verl's trainer: lets the estimator count sessions and log metrics."""
+"""The hook on verl's V1 trainer: shows its steps to the estimator, for sessions, schedules and metrics."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
 from verl_maxpo.guards import expect_parameters
-from verl_maxpo.trainer.estimator import ESTIMATOR_NAME
-from verl_maxpo.trainer.sessions import trainer_step
+from verl_maxpo.trainer import ESTIMATOR_NAME
+from verl_maxpo.trainer.step import TrainerStep, trainer_step
 
 logger = logging.getLogger(__name__)
 
+TRAINER = "verl.trainer.ppo.v1.trainer_base"
+
 
 def install() -> None:
-    """Apply what lets the estimator count sessions and log metrics."""
-    wrapt.register_post_import_hook(show_trainer_step, "verl.trainer.ppo.v1.trainer_base")
+    """Apply the hook as soon as verl's V1 trainer is imported."""
+    wrapt.register_post_import_hook(show_trainer_step, TRAINER)
+
+
+def are_installed() -> bool:
+    """Tell whether this version of verl has taken the hook."""
+    method = import_module(TRAINER).PPOTrainer._compute_advantage
+    return hasattr(method, "__wrapped__")
 
 
 def show_trainer_step(module: ModuleType) -> None:
-    """Let maxpo see the keys and the metrics of the step that the trainer computes advantages for.
+    """Let maxpo see the step that the trainer computes advantages for.
 
     Training works without, so that a verl that has changed is a warning.
     """
@@ -38,5 +47,10 @@ def show_trainer_step(module: ModuleType) -> None:
         if instance.config.algorithm.adv_estimator != ESTIMATOR_NAME:
             return wrapped(*args, **kwargs)
         arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
-        with trainer_step(arguments["batch"].keys, arguments["metrics"]):
+        with trainer_step(_step_of(instance, **arguments)):
             return wrapped(*args, **kwargs)
+
+
+def _step_of(trainer: Any, batch: Any, metrics: dict[str, Any]) -> TrainerStep:
+    is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+    return TrainerStep(trainer.global_steps, batch.keys, is_padding, metrics)
