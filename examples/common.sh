@@ -4,11 +4,11 @@
 
 case "$ESTIMATOR" in
     maxpo) ADVANTAGE=(algorithm.adv_estimator=maxpo) ;;
-    loo_minus_one | loo | none | group_mean | adaptive)
+    loo_minus_one | loo | none | group_mean)
         ADVANTAGE=(algorithm.adv_estimator=maxpo algorithm.maxpo.baseline="$ESTIMATOR") ;;
     grpo | rloo | grpo_passk) ADVANTAGE=(algorithm.adv_estimator="$ESTIMATOR") ;;
     *)
-        echo "ESTIMATOR must be maxpo, one of its other baselines (loo_minus_one, loo, none, group_mean, adaptive) or" \
+        echo "ESTIMATOR must be maxpo, one of its other baselines (loo_minus_one, loo, none, group_mean) or" \
             "grpo, rloo, grpo_passk of verl; got $ESTIMATOR" >&2
         exit 2 ;;
 esac
@@ -41,11 +41,11 @@ COMMON=(
 )
 
 prepare() { # prepare FOLDER NAME [option...]: a data set in $DATA/FOLDER, unless there is one
-    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo.data prepare "$2" --out "$DATA/$1" "${@:3}"
+    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}"
 }
 
 check_rewards() { # check_rewards FILE...: every gold answer is right and a wrong one is wrong, or no training
     [ "${CHECK:-true}" = true ] || return 0
-    python -m verl_maxpo.rewards check "$@" ||
+    python -m verl_maxpo check "$@" ||
         { echo "rows with problems, see above: mend them, or train regardless with CHECK=false" >&2; exit 1; }
 }

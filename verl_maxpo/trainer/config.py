@@ -20,7 +20,7 @@ class MaxPOConfig:
         k: The K of max@K. Groups need k + 1 responses: keep it below `rollout.n`, better at n/2. `k=1` is RLOO. A list
             such as `[1,8]` optimises the weighted sum, to give up less of pass@1. `all` optimises every k below n
             with weight 1/k, for 0/1 rewards MaxRL. `{0: 8, 150: 1}` is a schedule: that k (a list or `all` too) from
-            that step of the trainer on.
+            that step of the trainer on (quote it in a shell).
         weights: With several k, the weight of each, such as `[0.25,0.75]`; they sum to 1. Equal if not given.
         baseline: What the advantage is measured against: MaxPO's `l2o`, or `loo_minus_one`, `loo`, `none`,
             `group_mean`.
@@ -166,7 +166,7 @@ def _check_hook(config: Any, what: str, otherwise: str) -> None:
     """Check that the trainer tells the estimator about its steps."""
     if not OmegaConf.select(config, "trainer.use_v1", default=True):
         raise ValueError(f"{what} needs verl's V1 trainer, got trainer.use_v1=false: remove that or {otherwise}")
-    if not hooks.are_installed():
+    if not hooks.shows_steps():
         raise ValueError(f"{what} needs a hook that this version of verl does not take (see the warning): {otherwise}")
 
 

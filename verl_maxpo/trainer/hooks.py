@@ -1,4 +1,4 @@
-"""The hook on verl's V1 trainer: shows its steps to the estimator, for sessions, schedules and metrics."""
+"""The hooks on verl's trainers: the estimator sees their steps, validation estimates pass@k."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import wrapt
 from verl_maxpo.guards import expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
 from verl_maxpo.trainer.step import TrainerStep, trainer_step
+from verl_maxpo.trainer.validation import switched_on, validation_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +22,15 @@ TRAINER = "verl.trainer.ppo.v1.trainer_base"
 
 
 def install() -> None:
-    """Apply the hook as soon as verl's V1 trainer is imported."""
+    """Apply the hooks when verl's trainers are imported."""
     wrapt.register_post_import_hook(show_trainer_step, TRAINER)
+    for trainer in (TRAINER, "verl.trainer.ppo.ray_trainer"):
+        wrapt.register_post_import_hook(add_validation_metrics, trainer)
 
 
-def are_installed() -> bool:
-    """Tell whether this version of verl has taken the hook."""
-    method = import_module(TRAINER).PPOTrainer._compute_advantage
-    return hasattr(method, "__wrapped__")
+def shows_steps() -> bool:
+    """Tell whether this version of verl lets the estimator see the steps of its V1 trainer."""
+    return hasattr(import_module(TRAINER).PPOTrainer._compute_advantage, "__wrapped__")
 
 
 def show_trainer_step(module: ModuleType) -> None:
@@ -54,3 +56,38 @@ def show_trainer_step(module: ModuleType) -> None:
 def _step_of(trainer: Any, batch: Any, metrics: dict[str, Any]) -> TrainerStep:
     is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
     return TrainerStep(trainer.global_steps, batch.keys, is_padding, metrics)
+
+
+def add_validation_metrics(module: ModuleType) -> None:
+    """Add pass@k and max@k to the validation metrics of a trainer, whatever its estimator.
+
+    Validation works without, so that a verl that has changed, or values that cannot be used, are a warning.
+    """
+    without = "Until then validation has no pass@k"
+    try:
+        if not switched_on():
+            return
+        expect_parameters(
+            module,
+            "process_validation_metrics",
+            ["data_sources", "sample_uids", "infos_dict", "seed", "expected_acc_counts"],
+            ["data_sources", "sample_uids", "infos_dict", "seed"],  # 0.9.0
+        )
+    except (RuntimeError, ValueError) as error:
+        logger.warning("%s. %s", error, without)
+        return
+
+    @wrapt.patch_function_wrapper(module, "process_validation_metrics")
+    def process_validation_metrics(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        metrics = wrapped(*args, **kwargs)
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+        arguments.pop("seed", None)
+        try:
+            ours = validation_metrics(**arguments)
+        except (TypeError, ValueError) as error:
+            logger.warning("this validation has no pass@k and max@k: %s", error)
+            return metrics
+        for source, variables in ours.items():
+            for variable, values in variables.items():
+                metrics[source][variable] = {**values, **metrics[source][variable]}
+        return metrics
