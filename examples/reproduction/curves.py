@@ -1,0 +1,91 @@
+"""Read results: pass@k of every held-out prompt; checkpoints chosen on one half of them, reported on the other."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verl_maxpo import pass_at_k
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
+from countdown import likelihoods, questions
+
+RESULTS = Path(__file__).parent / "results"
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of a results file."""
+
+    method: str
+    lr: float
+    seed: int
+    task: str
+    evaluations: tuple[dict[str, Any], ...]
+    about: dict[str, Any]
+
+    def at(self, step: int, temperature: float = 1.0) -> dict[str, Any]:
+        """Return the evaluation of a step."""
+        return next(e for e in self.evaluations if (e["step"], e["temperature"]) == (step, temperature))
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that were evaluated as training samples."""
+        return [e["step"] for e in self.evaluations if e["temperature"] == 1]
+
+    def pass_at_k(self, k: int, step: int, temperature: float = 1.0) -> Values:
+        """Return pass@k (or the best reward of k, for graded rewards) of every held-out prompt, shape ``[prompts]``."""
+        evaluation = self.at(step, temperature)
+        if "max_at_k" in evaluation:
+            return np.array(evaluation["max_at_k"][str(k)])
+        counts = np.array([int(count, 36) for count in evaluation["successes"]])
+        weights, first = weights_of(self.task)
+        return np.add.reduceat(weights * pass_at_k(evaluation["samples"], counts, k), first)
+
+
+class Checkpoint(NamedTuple):
+    """The step with the best mean on the validation half, and the values of the prompts of the other half."""
+
+    step: int
+    validation: float
+    reported: Values
+
+
+@cache
+def weights_of(task: str) -> tuple[Values, NDArray[np.int64]]:
+    """Return the likelihood of every held-out problem, and where the problems of each prompt begin."""
+    held_out = questions("hidden_digit" if task == "hidden_digit" else "countdown")[1]
+    sizes = np.array([len(question) for question in held_out])
+    return np.concatenate([likelihoods(question) for question in held_out]), np.cumsum(sizes) - sizes
+
+
+def validation_half(values: Values) -> Values:
+    """Return every other prompt, for choices."""
+    return values[::2]
+
+
+def reported_half(values: Values) -> Values:
+    """Return the other prompts, for numbers."""
+    return values[1::2]
+
+
+def best_checkpoint(run: Run, k: int) -> Checkpoint:
+    """Choose the step by pass@k on the validation half."""
+    values = {step: run.pass_at_k(k, step) for step in run.steps}
+    step = max(values, key=lambda s: float(validation_half(values[s]).mean()))
+    return Checkpoint(step, float(validation_half(values[step]).mean()), reported_half(values[step]))
+
+
+def read_runs(study: str) -> list[Run]:
+    """Read the finished runs of a study."""
+    file = RESULTS / f"{study}.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [Run(**{**one, "evaluations": tuple(one["evaluations"])}) for one in map(json.loads, lines)]
