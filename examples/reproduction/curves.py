@@ -89,3 +89,45 @@ def read_runs(study: str) -> list[Run]:
     file = RESULTS / f"{study}.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     return [Run(**{**one, "evaluations": tuple(one["evaluations"])}) for one in map(json.loads, lines)]
+
+
+class Estimate(NamedTuple):
+    """A mean over seeds and prompts with a 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    def __str__(self) -> str:
+        signs = "+" if self.low < 0 or self.mean < 0 else ""
+        mean, low, high = (f"{value:{signs}.3f}".replace("0.", ".") for value in self[:3])
+        return f"{mean} [{low}, {high}]"
+
+
+def estimate(values: Values, minus: Values | None = None, draws: int = 4000) -> Estimate:
+    """Estimate a mean over seeds and prompts, or the difference of two means on the same prompts.
+
+    The interval is of a bootstrap that draws prompts and, independently for both, seeds. With one seed it covers the
+    prompts only.
+
+    Args:
+        values: Shape ``[seeds, prompts]``.
+        minus: What is subtracted, shape ``[seeds, prompts]``.
+        draws: Of the bootstrap.
+    """
+    rng = np.random.default_rng(0)
+    prompts = values.shape[1]
+    prompt_weights = rng.multinomial(prompts, np.full(prompts, 1 / prompts), draws) / prompts
+
+    def means(of: Values) -> Values:
+        seeds = len(of)
+        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
+        drawn: Values = ((seed_weights @ of) * prompt_weights).sum(axis=1)
+        return drawn
+
+    drawn = means(values) - (0 if minus is None else means(minus))
+    mean = values.mean() - (0 if minus is None else minus.mean())
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    seeds = len(values) if minus is None else min(len(values), len(minus))
+    return Estimate(float(mean), float(low), float(high), seeds)

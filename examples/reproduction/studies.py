@@ -10,7 +10,7 @@ from curves import Run, best_checkpoint
 SEEDS = (0, 1, 2, 3, 4)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method:
     """What is compared: settings of train.py under a name."""
 
@@ -53,14 +53,11 @@ class Study:
         for group in self.groups:
             for lr in self.rates:
                 yield from (Job(method, lr, self.seeds[0]) for method in group if not method.like)
-            best = {method.name: self.best_rate(method, runs) for method in group}
+            best = {method: self.best_rate(method, runs) for method in group}
             for method in group:
-                yield from (Job(method, lr, self.seeds[0]) for lr in self._beyond_the_edge(best[method.name]))
+                yield from (Job(method, lr, self.seeds[0]) for lr in self._beyond_the_edge(best[method]))
             for seed in self.seeds:
-                for method in group:
-                    lr = self.best_rate(method, runs)
-                    if lr is not None:
-                        yield Job(method, lr, seed)
+                yield from (Job(method, rate, seed) for method, rate in best.items() if rate is not None)
 
     def count(self) -> int:
         """Return how many runs there are, but for those beyond an edge."""
@@ -97,20 +94,18 @@ GRPO_VARIANTS = (
     Method("grpo_kl_.01", {"estimator": "grpo", "kl": 0.01}, like="grpo"),
     Method("grpo_temperature_1.2", {"estimator": "grpo", "temperature": 1.2}, like="grpo"),
 )
-LARGE_GROUPS = tuple(
-    Method(name, {**settings, "n": 16, "prompts": 8})
-    for name, settings in [
-        ("grpo_n16", {"estimator": "grpo"}),
-        ("maxpo_k8_n16", {"k": ["8"]}),
-        ("all_n16", {"k": ["all"]}),
-    ]
+N16: dict[str, object] = {"n": 16, "prompts": 8}  # as many samples a step
+LARGE_GROUPS = (
+    Method("grpo_n16", {"estimator": "grpo", **N16}),
+    Method("maxpo_k8_n16", {"k": ["8"], **N16}),
+    Method("all_n16", {"k": ["all"], **N16}),
 )
 
 STUDIES = {
     "hidden_digit": Study(
         task="hidden_digit",
         steps=600,
-        groups=[(GRPO, MAXPO, ALL), GRPO_VARIANTS, LARGE_GROUPS, OTHERS],
+        groups=[(GRPO, MAXPO, ALL), GRPO_VARIANTS, OTHERS, LARGE_GROUPS],
         common={"final-temperatures": [1.25, 1.5, 2.0]},
     ),
     "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS]),

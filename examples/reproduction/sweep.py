@@ -81,11 +81,12 @@ def add_result(study: str, job: Job, out: Path, seconds: float) -> None:
 class Sweep:
     """The jobs of a study that run now and those that wait."""
 
-    def __init__(self, name: str, out: Path) -> None:
+    def __init__(self, name: str, out: Path, processes: int) -> None:
         self.name, self.study, self.out = name, STUDIES[name], out / name
         self.model = start_of(self.study.task, out)
         self.running: dict[str, tuple[Job, subprocess.Popen[bytes], float]] = {}
         self.failed: set[str] = set()
+        self.processes = processes
 
     def waiting(self) -> list[Job]:
         """Return the jobs that can start now."""
@@ -123,16 +124,16 @@ class Sweep:
         runs = read_runs(self.name)
         left = max(0, self.study.count() - len(runs))
         each = float(np.mean([run.about["seconds"] for run in runs])) if runs else float("nan")
-        hours = left * each / max(1, len(self.running)) / 3600
+        hours = left * each / self.processes / 3600
         print(f"{datetime.now():%H:%M:%S} {event}; {left} of {self.study.count()} left, {hours:.1f} hours", flush=True)
 
-    def run(self, processes: int, until: float) -> None:
+    def run(self, until: float) -> None:
         """Run jobs until there are none or time is up."""
         try:
             while time.time() < until:
                 self.collect()
-                waiting = self.waiting() if len(self.running) < processes else []
-                for job in waiting[: processes - len(self.running)]:
+                waiting = self.waiting() if len(self.running) < self.processes else []
+                for job in waiting[: self.processes - len(self.running)]:
                     self.start(job)
                 if not self.running:
                     return
@@ -153,7 +154,7 @@ def main() -> None:
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
-    Sweep(args.study, args.out.resolve()).run(args.processes, time.time() + 3600 * args.hours)
+    Sweep(args.study, args.out.resolve(), args.processes).run(time.time() + 3600 * args.hours)
 
 
 if __name__ == "__main__":
