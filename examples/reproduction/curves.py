@@ -91,6 +91,11 @@ def read_runs(study: str) -> list[Run]:
     return [Run(**{**one, "evaluations": tuple(one["evaluations"])}) for one in map(json.loads, lines)]
 
 
+def rate_text(rate: float) -> str:
+    """Return a learning rate as 1.6e-4."""
+    return f"{rate:.1e}".replace(".0e", "e").replace("e-0", "e-")
+
+
 class Estimate(NamedTuple):
     """A mean over seeds and prompts with a 95% interval."""
 
@@ -131,3 +136,40 @@ def estimate(values: Values, minus: Values | None = None, draws: int = 4000) -> 
     low, high = np.quantile(drawn, [0.025, 0.975])
     seeds = len(values) if minus is None else min(len(values), len(minus))
     return Estimate(float(mean), float(low), float(high), seeds)
+
+
+class Comparison:
+    """The methods of a study, each at its best rate among those that were run, and all its seeds there.
+
+    Args:
+        study: The name of its results.
+        runs: The runs, if not those of the results.
+    """
+
+    def __init__(self, study: str, runs: list[Run] | None = None) -> None:
+        self._runs = read_runs(study) if runs is None else runs
+        self.baseline = "mean" if study == "closest" else "grpo"
+        self.methods = {method: self._at_best_rate(method) for method in dict.fromkeys(r.method for r in self._runs)}
+
+    def values(self, method: str, k: int, when: str, temperature: float = 1.0) -> Values:
+        """Return pass@k of the reported prompts at each seed's ``best`` checkpoint or its ``final`` one.
+
+        Shape ``[seeds, prompts]``. The best checkpoint is that of pass@8 on the validation half, whatever k.
+        """
+        steps = [best_checkpoint(run, 8).step if when == "best" else run.steps[-1] for run in self.methods[method]]
+        runs = zip(self.methods[method], steps, strict=True)
+        return np.stack([reported_half(run.pass_at_k(k, step, temperature)) for run, step in runs])
+
+    def difference(self, method: str, other: str, k: int, when: str) -> Estimate:
+        """Estimate the difference of two methods on the same prompts."""
+        return estimate(self.values(method, k, when), self.values(other, k, when))
+
+    def rates_tried(self, method: str) -> int:
+        """Return at how many learning rates a method was run."""
+        return len({run.lr for run in self._runs if run.method == method})
+
+    def _at_best_rate(self, method: str) -> list[Run]:
+        mine = [run for run in self._runs if run.method == method]
+        first = [run for run in mine if run.seed == min(one.seed for one in mine)]
+        rate = max(first, key=lambda run: best_checkpoint(run, 8).validation).lr
+        return sorted((run for run in mine if run.lr == rate), key=lambda run: run.seed)

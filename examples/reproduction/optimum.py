@@ -28,8 +28,10 @@ def best_policy(likelihoods: Values, objective: Mapping[int, float]) -> Values:
         likelihoods: w_t, shape ``[targets]``.
         objective: c_k of each k, not negative.
     """
-    if all(k == 1 for k, weight in objective.items() if weight > 0):  # linear: all on the likeliest
-        return np.eye(len(likelihoods))[int(likelihoods.argmax())]
+    if all(
+        k == 1 for k, weight in objective.items() if weight > 0
+    ):  # linear: all on the likeliest, of which there is one
+        return np.array(likelihoods == likelihoods.max(), dtype=float)
 
     def slope(policy: Values) -> Values:
         terms = [weight * k * (1 - policy) ** (k - 1) for k, weight in objective.items()]
