@@ -41,6 +41,11 @@ class Problem(NamedTuple):
         """What the verifier ``countdown`` wants."""
         return json.dumps({"target": self.target, "numbers": [int(digit) for digit in self.digits]})
 
+    @property
+    def solution(self) -> str:
+        """One of the right answers."""
+        return next(text for text, value in expressions(self.digits).items() if value == self.target)
+
 
 #: The problems that one prompt may stand for, the likeliest first.
 Question = tuple[Problem, ...]
