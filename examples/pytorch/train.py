@@ -114,7 +114,6 @@ class Trainer:
         k = args.then_k if args.switch_step and self.step >= args.switch_step else args.k
         advantage = advantages(rewards.view(-1, args.n), args.estimator, k).view(-1, 1)
         mask = ((responses == policy.end).cumsum(dim=1).roll(1, dims=1) * torch.arange(RESPONSE_LENGTH) == 0).float()
-
         rows = (advantage[:, 0] != 0) | bool(args.entropy or args.kl)  # others have no gradient
         rows[0] = True  # there may be none
         prompts, responses = prompts.repeat_interleave(args.n, dim=0)[rows], responses[rows]

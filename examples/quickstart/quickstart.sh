@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # The whole quickstart: make data and model, train, show pass@k before and after. What exists already is reused.
 #   ESTIMATOR=grpo SEED=1 examples/quickstart/quickstart.sh    # settings: see run_tiny_fsdp2_cpu.sh
+#   TASK=hidden_digit examples/quickstart/quickstart.sh        # the other task of countdown.py
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=examples/quickstart
 
-export ESTIMATOR=${ESTIMATOR:-maxpo} SEED=${SEED:-0} DATA=${DATA:-outputs/quickstart}
-export RUN=$DATA/$ESTIMATOR-seed$SEED
+export ESTIMATOR=${ESTIMATOR:-maxpo} SEED=${SEED:-0} TASK=${TASK:-countdown}
+[ "$TASK" = countdown ] && folder=outputs/quickstart || folder=outputs/$TASK
+export DATA=${DATA:-$folder}
+export RUN=${RUN:-$DATA/$ESTIMATOR-seed$SEED}
 log=$RUN/train.log
 
 progress() { # "step 12, mean reward 0.14" from verl's metrics file
@@ -15,7 +18,7 @@ progress() { # "step 12, mean reward 0.14" from verl's metrics file
 }
 
 echo "1/3  Data and starting model"
-python $here/prepare.py --out "$DATA"
+python $here/prepare.py --task "$TASK" --out "$DATA"
 
 echo "2/3  Training with $ESTIMATOR, seed $SEED, in verl: FSDP2 actor and vLLM rollout on CPU"
 if [ -f "$RUN/finished" ]; then

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from curves import RESULTS, Comparison, Estimate, best_checkpoint, estimate, rate_text, read_runs, reported_half
+from curves import RESULTS, Estimate, best_checkpoint, compare, estimate, rate_text, reported_half
 
 Measured = list[tuple[str, Estimate]]
 
@@ -37,7 +37,7 @@ class Claim:
 
 def compared(study: str, method: str, other: str, *wanted: tuple[int, str], sign: int = 1) -> Measured:
     """Return differences of two methods of a study, none if a method has not run."""
-    comparison = Comparison(study)
+    comparison = compare(study)
     if not {method, other} <= set(comparison.methods):
         return []
     measured = []
@@ -60,7 +60,7 @@ def less_variance(name: str, baseline: str) -> Measured:
 
 
 def _variants() -> Measured:
-    comparison = Comparison("hidden_digit")
+    comparison = compare("hidden_digit")
     names = [name for name in comparison.methods if name.startswith("grpo_") and "n16" not in name]
     return [
         (f"{name.removeprefix('grpo_').replace('_', ' ')}, @8 best", comparison.difference("maxpo", name, 8, "best"))
@@ -69,7 +69,7 @@ def _variants() -> Measured:
 
 
 def _hotter() -> Measured:
-    comparison = Comparison("hidden_digit")
+    comparison = compare("hidden_digit")
     if not {"grpo", "maxpo"} <= set(comparison.methods):
         return []
     hottest = max((1.25, 1.5, 2.0), key=lambda t: comparison.values("grpo", 8, "final", t).mean())
@@ -82,7 +82,7 @@ def _hotter() -> Measured:
 
 def _forgets(method: str, k: int) -> Measured:
     measured = []
-    for run in sorted(read_runs("hidden_digit"), key=lambda run: run.lr):
+    for run in sorted(compare("hidden_digit").runs, key=lambda run: run.lr):
         if (run.method, run.seed) == (method, 0):
             final = reported_half(run.pass_at_k(k, run.steps[-1]))
             measured.append((rate_text(run.lr), estimate(best_checkpoint(run, k).reported[None], final[None])))

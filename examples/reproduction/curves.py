@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 Values = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One line of a results file."""
 
@@ -41,6 +41,7 @@ class Run:
         """The steps that were evaluated as training samples."""
         return [e["step"] for e in self.evaluations if e["temperature"] == 1]
 
+    @cache  # noqa: B019  # runs live as long as the command
     def pass_at_k(self, k: int, step: int, temperature: float = 1.0) -> Values:
         """Return pass@k (or the best reward of k, for graded rewards) of every held-out prompt, shape ``[prompts]``."""
         evaluation = self.at(step, temperature)
@@ -138,18 +139,24 @@ def estimate(values: Values, minus: Values | None = None, draws: int = 4000) -> 
     return Estimate(float(mean), float(low), float(high), seeds)
 
 
+@cache
+def compare(study: str) -> Comparison:
+    """Return the methods of a study by its results as they were when first read."""
+    return Comparison(study, read_runs(study))
+
+
 class Comparison:
     """The methods of a study, each at its best rate among those that were run, and all its seeds there.
 
     Args:
-        study: The name of its results.
-        runs: The runs, if not those of the results.
+        study: Its name.
+        runs: Its runs.
     """
 
-    def __init__(self, study: str, runs: list[Run] | None = None) -> None:
-        self._runs = read_runs(study) if runs is None else runs
+    def __init__(self, study: str, runs: list[Run]) -> None:
+        self.runs = runs
         self.baseline = "mean" if study == "closest" else "grpo"
-        self.methods = {method: self._at_best_rate(method) for method in dict.fromkeys(r.method for r in self._runs)}
+        self.methods = {method: self._at_best_rate(method) for method in dict.fromkeys(r.method for r in self.runs)}
 
     def values(self, method: str, k: int, when: str, temperature: float = 1.0) -> Values:
         """Return pass@k of the reported prompts at each seed's ``best`` checkpoint or its ``final`` one.
@@ -166,10 +173,10 @@ class Comparison:
 
     def rates_tried(self, method: str) -> int:
         """Return at how many learning rates a method was run."""
-        return len({run.lr for run in self._runs if run.method == method})
+        return len({run.lr for run in self.runs if run.method == method})
 
     def _at_best_rate(self, method: str) -> list[Run]:
-        mine = [run for run in self._runs if run.method == method]
+        mine = [run for run in self.runs if run.method == method]
         first = [run for run in mine if run.seed == min(one.seed for one in mine)]
         rate = max(first, key=lambda run: best_checkpoint(run, 8).validation).lr
         return sorted((run for run in mine if run.lr == rate), key=lambda run: run.seed)

@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from curves import Comparison, Run, read_runs, weights_of
+from curves import Run, compare, weights_of
 from matplotlib.axes import Axes
 from optimum import frontier, optimum
 from studies import STUDIES
@@ -29,17 +29,17 @@ def draw_all(folder: Path) -> None:
     """Draw what there are results for."""
     folder.mkdir(exist_ok=True)
     for study in STUDIES:
-        if read_runs(study):
+        if compare(study).runs:
             draw_curves(study, folder / f"{study}.png")
-    if read_runs("hidden_digit"):
+    if compare("hidden_digit").runs:
         draw_frontier("hidden_digit", folder / "hidden_digit_frontier.png")
-    if read_runs("countdown"):
+    if compare("countdown").runs:
         draw_frontier("countdown", folder / "countdown_frontier.png")
 
 
 def draw_curves(study: str, file: Path) -> None:
     """Draw pass@k over steps: each method at its best rate, mean over seeds, with the range of the seeds."""
-    comparison = Comparison(study)
+    comparison = compare(study)
     figure, axes = plt.subplots(1, len(KS), figsize=(3 * len(KS), 3.1), layout="constrained")
     for k, ax in zip(KS, axes, strict=True):
         for method, colour in SHOWN.items():
@@ -64,7 +64,7 @@ def draw_curves(study: str, file: Path) -> None:
 def draw_frontier(study: str, file: Path) -> None:
     """Draw pass@1 against pass@8 of every checkpoint of every rate, and what no policy can beat."""
     figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
-    runs = read_runs(study)
+    runs = compare(study).runs
     for method, colour in SHOWN.items():
         mine = [run for run in runs if run.method == method]
         if mine:

@@ -1,12 +1,15 @@
 """Make the tables and pictures of the studies, and the verdict, from results/.
 
     python examples/reproduction/report.py
+    python examples/reproduction/report.py --best-rate hidden_digit maxpo
 
-writes the tables between the markers of README.md and docs/evidence.md, and the pictures to pictures/.
+The first writes the tables between the markers of README.md and docs/evidence.md, and the pictures to pictures/; the
+second prints the learning rate that the table of a study has for a method.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -16,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from claims import claims_table
-from curves import RESULTS, Comparison, best_checkpoint, rate_text, read_runs, reported_half, weights_of
+from curves import RESULTS, Comparison, best_checkpoint, compare, rate_text, reported_half, weights_of
 from optimum import optimum
 from pictures import draw_all
 from studies import STUDIES
@@ -39,7 +42,7 @@ def number(value: float, digits: int = 3) -> str:
 
 def methods_table(study: str) -> str:
     """Each method at its best rate: the checkpoint chosen by pass@8, and the difference to GRPO there."""
-    comparison = Comparison(study)
+    comparison = compare(study)
     rows: list[list[object]] = []
     for method, runs in comparison.methods.items():
         steps = [best_checkpoint(run, 8).step for run in runs]
@@ -63,7 +66,7 @@ def methods_table(study: str) -> str:
 
 def final_table(study: str) -> str:
     """The same runs at their last step, with the difference to GRPO."""
-    comparison = Comparison(study)
+    comparison = compare(study)
     rows = []
     for method, runs in comparison.methods.items():
         values = [number(comparison.values(method, k, "final").mean()) for k in KS]
@@ -76,7 +79,7 @@ def final_table(study: str) -> str:
 def rates_table(study: str) -> str:
     """The scan: pass@8 (or best of 8) at the best checkpoint and at the end, one seed."""
     seed = STUDIES[study].seeds[0]
-    runs = [run for run in read_runs(study) if run.seed == seed]
+    runs = [run for run in compare(study).runs if run.seed == seed]
     rates = sorted({run.lr for run in runs})
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
@@ -95,7 +98,7 @@ def rates_table(study: str) -> str:
 
 def temperatures_table(study: str) -> str:
     """The last step, sampled at other temperatures."""
-    comparison = Comparison(study)
+    comparison = compare(study)
     rows = []
     for method in [m for m in ("grpo", "maxpo", "all") if m in comparison.methods]:
         for temperature in (1.0, 1.25, 1.5, 2.0):
@@ -156,7 +159,7 @@ def _against(comparison: Comparison, method: str, k: int, when: str) -> str:
 
 
 def _start_and_optimum(study: str, blank: list[str]) -> list[list[object]]:
-    runs = read_runs(study)
+    runs = compare(study).runs
     if not runs:
         return []
     start = [number(float(reported_half(runs[0].pass_at_k(k, 0)).mean())) for k in KS]
@@ -210,9 +213,15 @@ def filled(text: str) -> str:
 
 def main() -> None:
     """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--best-rate", nargs=2, metavar=("STUDY", "METHOD"), help="print it and do nothing else")
+    arguments = parser.parse_args()
+    if arguments.best_rate:
+        study, method = arguments.best_rate
+        print(compare(study).methods[method][0].lr)
+        return
     for page in PAGES:
-        if page.exists():
-            page.write_text(filled(page.read_text()))
+        page.write_text(filled(page.read_text()))
     draw_all(HERE / "pictures")
 
 
