@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, DynamicCache, Qwen2ForCausalLM
 
-from verl_maxpo import grouped_max_at_k_advantages, max_at_k
+from verl_maxpo import max_at_k, max_at_k_advantages
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
 from countdown import Problem, draw_problem, expressions, questions
@@ -38,13 +38,8 @@ def advantages(rewards: Tensor, estimator: str, k: list[str]) -> Tensor:
         return (rewards - mean) / (rewards.std(dim=1, keepdim=True) + 1e-6)
     if estimator == "rloo":
         return (rewards - mean) * n / (n - 1)
-    prompt, flat = torch.arange(len(rewards)).repeat_interleave(n), rewards.flatten()
-    if k == ["all"]:  # every max@k, weighted 1/k: for 0/1 rewards MaxRL's (g - mean) / mean
-        return torch.stack([grouped_max_at_k_advantages(flat, prompt, j) for j in range(1, n)]).sum(0).view_as(rewards)
-    ks = [int(one) for one in k]
-    weights = [1 / len(ks)] * len(ks)
-    advantage = grouped_max_at_k_advantages(flat, prompt, ks, weights=weights, baseline=estimator, scale_by_k=True)
-    return advantage.view_as(rewards)
+    # "all" is every max@k, weighted 1/k: for 0/1 rewards MaxRL's (g - mean) / mean
+    return max_at_k_advantages(rewards, "all" if k == ["all"] else [int(one) for one in k], baseline=estimator)
 
 
 def reward(answer: str, problem: Problem, graded: bool = False) -> float:
@@ -92,6 +87,11 @@ class Policy:
         log_probs = logits.log_softmax(-1)
         return log_probs.gather(-1, responses[..., None])[..., 0], -(log_probs.exp() * log_probs).sum(-1)
 
+    def mask(self, responses: Tensor) -> Tensor:
+        """Return 1 for the tokens of responses up to and including their end, 0 beyond it."""
+        ends: Tensor = responses == self.end
+        return (ends.cumsum(dim=1) - ends.long() == 0).float()
+
 
 class Trainer:
     """One run."""
@@ -113,7 +113,7 @@ class Trainer:
         rewards = torch.tensor([reward(answer, problem, args.task == "closest") for answer, problem in answers])
         k = args.then_k if args.switch_step and self.step >= args.switch_step else args.k
         advantage = advantages(rewards.view(-1, args.n), args.estimator, k).view(-1, 1)
-        mask = ((responses == policy.end).cumsum(dim=1).roll(1, dims=1) * torch.arange(RESPONSE_LENGTH) == 0).float()
+        mask = policy.mask(responses)
         rows = (advantage[:, 0] != 0) | bool(args.entropy or args.kl)  # others have no gradient
         rows[0] = True  # there may be none
         prompts, responses = prompts.repeat_interleave(args.n, dim=0)[rows], responses[rows]

@@ -45,7 +45,7 @@ def squared_errors(rewards: Tensor, n: int, k: int, baseline: str, groups: int, 
     errors = []
     for _ in range(BLOCKS):
         drawn = torch.randint(arms, (groups // BLOCKS, n), generator=generator)
-        advantages = max_at_k_advantages(rewards[drawn], k, baseline=baseline, scale_by_k=True) / n
+        advantages = max_at_k_advantages(rewards[drawn], k, baseline=baseline) / n
         estimates = torch.zeros(len(drawn), arms, dtype=torch.float64).scatter_add(1, drawn, advantages)
         estimates -= advantages.sum(dim=1, keepdim=True) / arms
         errors.append((estimates - exact).square().sum(dim=1))

@@ -51,11 +51,14 @@ class Study:
     def jobs(self, runs: Sequence[Run]) -> Iterator[Job]:
         """Yield every job that can be named yet, finished ones too: the scan over rates, then seeds at the best."""
         for group in self.groups:
+            like = [(method, self.best_rate(method, runs)) for method in group if method.like]
+            yield from (Job(method, rate, self.seeds[0]) for method, rate in like if rate is not None)
             for lr in self.rates:
                 yield from (Job(method, lr, self.seeds[0]) for method in group if not method.like)
             best = {method: self.best_rate(method, runs) for method in group}
             for method in group:
-                yield from (Job(method, lr, self.seeds[0]) for lr in self._beyond_the_edge(best[method]))
+                edge = [] if method.like else self._beyond_the_edge(best[method])
+                yield from (Job(method, lr, self.seeds[0]) for lr in edge)
             for seed in self.seeds:
                 yield from (Job(method, rate, seed) for method, rate in best.items() if rate is not None)
 
@@ -82,11 +85,11 @@ GRPO = Method("grpo", {"estimator": "grpo"})
 MAXPO = Method("maxpo", {"k": ["4"]})
 ALL = Method("all", {"k": ["all"]})
 OTHERS = (
-    Method("rloo", {"estimator": "rloo"}),
     Method("loo_minus_one", {"estimator": "loo_minus_one", "k": ["4"]}),
     Method("loo", {"estimator": "loo", "k": ["4"]}),
     Method("mixture", {"k": ["1", "4"]}),
     Method("schedule", {"k": ["4"], "then-k": ["1"], "switch-step": 0.6}),
+    Method("rloo", {"estimator": "rloo"}),
 )
 GRPO_VARIANTS = (
     Method("grpo_entropy_.01", {"estimator": "grpo", "entropy": 0.01}, like="grpo"),
@@ -105,7 +108,7 @@ STUDIES = {
     "hidden_digit": Study(
         task="hidden_digit",
         steps=600,
-        groups=[(GRPO, MAXPO, ALL), GRPO_VARIANTS, OTHERS, LARGE_GROUPS],
+        groups=[(GRPO, MAXPO, ALL), (*GRPO_VARIANTS, *OTHERS, *LARGE_GROUPS)],
         common={"final-temperatures": [1.25, 1.5, 2.0]},
     ),
     "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS]),

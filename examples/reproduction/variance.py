@@ -68,7 +68,7 @@ def advantage_table(n: int, k: int, baseline: str) -> Tensor:
     for right in range(1, n + 1):
         rewards = torch.zeros(n)
         rewards[:right] = 1
-        found = max_at_k_advantages(rewards, k, baseline=baseline, scale_by_k=True)
+        found = max_at_k_advantages(rewards, k, baseline=baseline)
         table[right] = torch.stack([found[0], found[-1] if right < n else torch.tensor(0.0)])
     return table
 
@@ -94,9 +94,7 @@ class Gradients:
     def of(self, prompts: Tensor, responses: Tensor) -> Tensor:
         """Return the gradient of the sum of log-probabilities of responses, shape ``[parameters]``."""
         log_probs, _ = self.policy.log_probs(prompts, responses, 1.0)
-        before = (responses == self.policy.end).cumsum(dim=1).roll(1, dims=1)
-        before[:, 0] = 0
-        gradients = torch.autograd.grad((log_probs * (before == 0)).sum(), self.parameters)
+        gradients = torch.autograd.grad((log_probs * self.policy.mask(responses)).sum(), self.parameters)
         return torch.cat([gradient.reshape(-1) for gradient in gradients])
 
 
