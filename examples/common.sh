@@ -75,7 +75,7 @@ if [ "${1:-}" = --settings ]; then
 fi
 
 prepare() { # prepare NAME SOURCE [option...]: a data set in $DATA/NAME, unless there is one; to train and evaluate on
-    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo.data prepare "$2" --out "$DATA/$1" "${@:3}"
+    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}"
     TRAIN_FILE=$DATA/$1/train.parquet
     TEST_FILES=("$DATA/$1/test.parquet")
 }
@@ -92,7 +92,7 @@ prepare_apart() { # prepare_apart TRAIN TEST...: data sets to evaluate on, and o
 
 check_rewards() { # every gold answer is right and a wrong one is wrong, or no training
     [ "$CHECK" = true ] || return 0
-    python -m verl_maxpo.rewards check "$TRAIN_FILE" "${TEST_FILES[@]}" ||
+    python -m verl_maxpo check "$TRAIN_FILE" "${TEST_FILES[@]}" ||
         { echo "rows with problems, see above: fix them, or train regardless with CHECK=false" >&2; exit 1; }
 }
 

@@ -29,4 +29,4 @@ for SEED in ${SEEDS:-0 1 2}; do
         done
     done
 done
-python -m verl_maxpo.evaluate "${runs[@]}" --out "$(setting OUT)/report"
+python -m verl_maxpo evaluate "${runs[@]}" --out "$(setting OUT)/report"

@@ -39,7 +39,7 @@ else
     done
     if ! wait $training; then
         grep -vE 'WARNING|INFO|UserWarning' "$log" | tail -n 30 >&2
-        echo "training failed; the end of $log is above. \`python -m verl_maxpo.doctor\` looks for causes" >&2
+        echo "training failed; the end of $log is above. \`verl-maxpo doctor\` looks for causes" >&2
         exit 1
     fi
     echo "$STEPS" >"$RUN/finished"
@@ -47,7 +47,7 @@ fi
 
 echo "3/3  Result"
 mapfile -t runs < <(find "$OUT" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
-python -m verl_maxpo.evaluate "${runs[@]}" --out "$OUT/report"
+python -m verl_maxpo evaluate "${runs[@]}" --out "$OUT/report"
 cat <<END
   report       $OUT/report/report.html (and report.png; every sample is in $RUN/validation)
   TensorBoard  tensorboard --logdir $OUT

@@ -1,4 +1,4 @@
-"""``python -m verl_maxpo.rewards check``."""
+"""``verl-maxpo check``."""
 
 import sys
 
@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.hostile import ENTRIES
 
-from verl_maxpo.rewards.__main__ import main
+from verl_maxpo.cli import main
 from verl_maxpo.rewards.registry import load_verifier
 
 
@@ -51,7 +51,7 @@ def test_bad_rows_are_named(write, capsys):
 
 def test_a_source_that_nothing_claims(write, capsys):
     assert main(["check", write(*GOOD)]) == 2
-    assert "no verifier claims the data source 'my/choice'" in capsys.readouterr().out
+    assert "no verifier claims the data source 'my/choice'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_source_that_nothing_claims(write, capsys):
 def test_what_cannot_be_checked(write, capsys, arguments, message):
     data = write(*GOOD)
     assert main(["check", *(argument.format(data=data) for argument in arguments)]) == 2
-    assert message in capsys.readouterr().out
+    assert message in capsys.readouterr().err
 
 
 def test_a_verifier_without_examples_is_said_to_be_unchecked(write, capsys, tmp_path):

@@ -103,7 +103,7 @@ def test_recipe(name: str, recorder: Path, tmp_path: Path) -> None:
     *before, command = calls_of(recorder, recipes.SCRIPTS[name], folder=tmp_path)
     config = compose(command)
     check_choices(config)
-    assert before[-1] == ["-m", "verl_maxpo.rewards", "check", config.data.train_files, *config.data.val_files]
+    assert before[-1] == ["-m", "verl_maxpo", "check", config.data.train_files, *config.data.val_files]
     prepared = {call[call.index("--out") + 1] for call in before[:-1]}
     assert {str(Path(file).parent) for file in before[-1][3:]} == prepared
     validate(config)
@@ -255,7 +255,7 @@ def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: Path, tm
     expected = [f"trainer.experiment_name={run.name}" for run in runs if run != runs[1]]
     assert [name in call for name, call in zip(expected, trained, strict=True)] == [True] * 5
     assert all(call[-1] == "trainer.nnodes=2" for call in trained)
-    assert report == ["-m", "verl_maxpo.evaluate", *map(str, runs), "--out", f"{tmp_path}/here/report"]
+    assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/here/report"]
     assert calls_of(recorder, *compare, folder=tmp_path, **settings) == [report]
     # A run of other settings is not taken for what is asked.
     other = stopped(recorder, *compare, "data.train_batch_size=8", folder=tmp_path, **settings)
@@ -269,7 +269,7 @@ def test_the_quickstart_is_compared_by_the_same_script(recorder: Path, tmp_path:
         (run / "finished").write_text("80")
     settings = {"ESTIMATORS": "maxpo", "KS": "2 4", "SEEDS": "0", "DATA": str(tmp_path)}
     (report,) = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "compare.sh", folder=tmp_path, **settings)
-    assert report == ["-m", "verl_maxpo.evaluate", *map(str, runs), "--out", f"{tmp_path}/report"]
+    assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/report"]
 
 
 def test_the_second_quickstart_keeps_the_first(recorder: Path, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_the_second_quickstart_keeps_the_first(recorder: Path, tmp_path: Path) -
     )
     assert prepare[1:] == ["--out", str(tmp_path)]
     both = [f"{tmp_path}/{name}" for name in ("grpo-n8-lr1.5e-4-seed0", "maxpo-k4-n8-lr1.5e-4-seed0")]
-    assert report == ["-m", "verl_maxpo.evaluate", *both, "--out", f"{tmp_path}/report"]
+    assert report == ["-m", "verl_maxpo", "evaluate", *both, "--out", f"{tmp_path}/report"]
 
 
 def test_compare_stops_at_a_run_that_fails(recorder: Path, tmp_path: Path) -> None:
