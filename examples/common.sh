@@ -5,7 +5,7 @@
 # ---- settings of every run script, each of which the environment may override; see README.md ----
 RECIPE=$(basename "$(dirname "$(realpath "${BASH_SOURCE[1]}")")")
 ESTIMATOR=${ESTIMATOR:-maxpo}
-K=${K:-8}
+K=${K_SCHEDULE:-${K:-8}}
 N=${N:-16}
 LR=${LR:-1e-6}
 SEED=${SEED:-0}
@@ -18,13 +18,15 @@ CHECK=${CHECK:-true}
 TAG=${TAG:-}
 # --------------------------------------------------------------------------------------------------
 
+# MaxRL is MaxPO for all K.
+[ "$ESTIMATOR" != maxrl ] || ESTIMATOR=maxpo K=all
 case "$ESTIMATOR" in
     maxpo) ADVANTAGE=(algorithm.adv_estimator=maxpo) ;;
-    loo_minus_one | loo | none | group_mean | adaptive)
+    loo_minus_one | loo | none | group_mean)
         ADVANTAGE=(algorithm.adv_estimator=maxpo algorithm.maxpo.baseline="$ESTIMATOR") ;;
     grpo | rloo | grpo_passk) ADVANTAGE=(algorithm.adv_estimator="$ESTIMATOR") K='' ;;
     *)
-        echo "ESTIMATOR must be maxpo, one of its other baselines (loo_minus_one, loo, none, group_mean, adaptive) or" \
+        echo "ESTIMATOR must be maxpo, maxrl, one of MaxPO's other baselines (loo_minus_one, loo, none, group_mean) or" \
             "grpo, rloo, grpo_passk of verl; got $ESTIMATOR" >&2
         exit 2 ;;
 esac
@@ -120,7 +122,7 @@ train() { # train [override...]: verl's trainer, which goes on from the last che
     )
     # The validation at the checkpoint is not repeated.
     last=$(cat "$RUN/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null) || true
-    [ ! -f "$RUN/validation/$last.jsonl" ] || TRAINER_ARGS+=(trainer.val_before_train=false)
+    [[ ! -f $RUN/validation/$last.jsonl || "$*" == *val_only=* ]] || TRAINER_ARGS+=(trainer.val_before_train=false)
 
     exec ${TIME_LIMIT:+timeout "$TIME_LIMIT"} python -m verl.trainer.main_ppo \
         --config-path pkg://verl_maxpo.config --config-name "${CONFIG:-$RECIPE}" \

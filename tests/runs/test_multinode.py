@@ -299,7 +299,8 @@ class TestTwoNodes:
         assert checkpoint in (2, 4)
         first, second = metrics_of(run)
         assert list(first) == list(range(1, len(first) + 1))
-        assert checkpoint <= len(first) < STEPS
+        # A step is logged after its checkpoint, and the driver may be killed in between.
+        assert checkpoint - 1 <= len(first) < STEPS
         assert list(second) == list(range(checkpoint + 1, STEPS + 1))
         assert (checkpoints_of(run) / "latest_checkpointed_iteration.txt").read_text() == str(STEPS)
 
@@ -314,8 +315,9 @@ class TestTwoNodes:
         expected = {step: sorted(order[(step - 1) * BATCH : step * BATCH]) for step in range(1, STEPS + 1)}
         before, after = (rows_by_step(run / name, train) for name in ("before", "rollouts"))
         assert {1, 2, 3} <= set(before)
-        assert {**before, **after} == expected
+        checkpoint = int((run / "checkpoint").read_text())
         assert before == {step: expected[step] for step in before}
+        assert after == {step: expected[step] for step in range(checkpoint + 1, STEPS + 1)}
 
     def test_both_vllms_had_the_actors_weights(self, run: Path) -> None:
         for metrics in metrics_of(run):

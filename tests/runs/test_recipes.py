@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Disabled critic", "ignore:Ray state API", "ignore:`torch.jit.script_method`"
 )
 
-BASELINES = ["loo_minus_one", "loo", "none", "group_mean", "adaptive"]
+BASELINES = ["loo_minus_one", "loo", "none", "group_mean"]
 ESTIMATORS = ["maxpo", *BASELINES, "grpo", "rloo", "grpo_passk"]
 RECIPES = sorted(recipes.SCRIPTS)
 CONFIG = recipes.EXAMPLES.parent / "verl_maxpo" / "config"
@@ -130,6 +130,26 @@ def test_estimator_is_one_setting(recorder: Path, tmp_path: Path) -> None:
         assert changed.algorithm.maxpo.k == (3 if ours else 8)
 
 
+@pytest.mark.parametrize(
+    ("settings", "k", "name"),
+    [
+        ({"ESTIMATOR": "maxrl"}, "all", "maxpo-kall"),
+        ({"K": "all"}, "all", "maxpo-kall"),
+        ({"K": "[1,8]"}, [1, 8], "maxpo-k1_8"),
+        ({"K_SCHEDULE": "{0: 8, 150: 1}"}, {0: 8, 150: 1}, "maxpo-k0_8_150_1"),
+        ({"K_SCHEDULE": "{0: [1,8], 9: all}", "ESTIMATOR": "loo"}, {0: [1, 8], 9: "all"}, "loo-k0_1_8_9_all"),
+    ],
+)
+def test_k_may_be_all_several_or_a_schedule(
+    settings: dict[str, str], k: Any, name: str, recorder: Path, tmp_path: Path
+) -> None:
+    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, **settings)
+    config = compose(command)
+    validate(config)
+    assert config.algorithm.maxpo.k == k
+    assert config.trainer.experiment_name == f"{name}-n16-lr1e-6-seed0"
+
+
 def check_choices(config: Any) -> None:
     """Check what holds for every recipe."""
     assert config.algorithm.maxpo.k < config.actor_rollout_ref.rollout.n
@@ -226,7 +246,7 @@ def test_unknown_estimator_stops_with_the_choice(tmp_path: Path) -> None:
     environment = {**os.environ, "ESTIMATOR": "maxp0"}
     result = subprocess.run([recipes.SCRIPTS["gsm8k"]], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "ESTIMATOR must be maxpo, one of its other baselines" in result.stderr
+    assert "ESTIMATOR must be maxpo, maxrl, one of MaxPO's other baselines" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -347,10 +367,10 @@ class TestRuns:
         sets = sorted((prepared / "data").glob("*/test.parquet"))
         overrides = ["actor_rollout_ref.model.lora.merge=true", f"data.val_files=[{','.join(map(str, sets))}]"]
         output = run_recipe(
-            "lora", prepared, tmp_path, ON_GSM8K, *overrides, ESTIMATORS="maxpo", SEEDS="0", CHECK="true"
+            "lora", prepared, tmp_path, ON_GSM8K, *overrides, ESTIMATORS="maxrl", SEEDS="0", CHECK="true"
         )
         assert "0 problem(s)" in output
-        run = tmp_path / "maxpo-k2-n4-lr1e-2-seed0"
+        run = tmp_path / "maxpo-kall-n4-lr1e-2-seed0"
         metrics = metrics_of(run)
         check_groups(metrics)
         assert metrics[2]["training/rollout_probs_diff_max"] < 1e-4
@@ -366,8 +386,11 @@ class TestRuns:
     def test_dynamic_sampling(self, prepared: Path, tmp_path: Path) -> None:
         # Without a group of mixed answers it would never end.
         routes = f"+reward.reward_kwargs.routes={{math_dapo:{RANDOM}}}"
-        run_recipe("dapo_math", prepared, tmp_path, routes, K="[1,2]")
-        check_groups(metrics_of(tmp_path / "maxpo-k1_2-n4-lr1e-2-seed0"))
+        run_recipe("dapo_math", prepared, tmp_path, routes, K_SCHEDULE="{0: [1,2], 2: 3}")
+        metrics = metrics_of(tmp_path / "maxpo-k0_1_2_2_3-n4-lr1e-2-seed0")
+        check_groups(metrics)
+        ks = [(metrics[step]["best_of_k/k/smallest"], metrics[step]["best_of_k/k/largest"]) for step in (1, 2)]
+        assert ks == [(1, 2), (3, 3)]
 
     def test_colocate_async(self, prepared: Path, tmp_path: Path) -> None:
         run_recipe("async", prepared, tmp_path, ON_GSM8K, ESTIMATOR="grpo")
