@@ -236,6 +236,12 @@ def test_overlong_punishment_is_a_setting(recorder: Path, tmp_path: Path) -> Non
     assert 0 < buffer.len < config.data.max_response_length
 
 
+def test_the_table_of_costs_is_that_of_the_configurations() -> None:
+    costs = [sys.executable, str(recipes.EXAMPLES / "costs.py")]
+    table = subprocess.run(costs, capture_output=True, text=True, check=True).stdout
+    assert table in (recipes.EXAMPLES / "README.md").read_text()
+
+
 def test_a_misspelt_option_is_an_error(recorder: Path, tmp_path: Path) -> None:
     *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], "algorithm.maxpo.kk=4", folder=tmp_path)
     with pytest.raises(ConfigCompositionException, match="kk"):
