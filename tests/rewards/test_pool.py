@@ -270,7 +270,7 @@ def test_a_pool_that_cannot_work_is_an_error_not_a_zero(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setattr(supervisor, "PATIENCE_S", 0.5)
     pool = VerifierPool([TOY], LIMITS)
-    with pytest.raises(VerifierPoolError, match="no process for verifiers in .* has not started"):
+    with pytest.raises(VerifierPoolError, match=r"no process for verifiers in .* has not started"):
         verify(pool, "1")
     monkeypatch.undo()
     assert_all_right(verify(pool, "1"))

@@ -31,10 +31,57 @@ def _number(name: str) -> int:
     return pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
 
 
-_NAMES = """add_key bpf chmod clone dup3 execve fcntl fork fsetxattr futimesat getpid io_uring_setup ioctl keyctl kill
-link memfd_create mkdirat mount msgget openat perf_event_open pidfd_open prctl prlimit64 process_vm_readv ptrace
-pwrite64 read renameat sched_setaffinity sched_setscheduler semget sendto setns setpriority setuid shmget socket
-socketpair symlinkat tgkill timer_create truncate unlinkat unshare userfaultfd vfork write""".split()
+_NAMES = [
+    "add_key",
+    "bpf",
+    "chmod",
+    "clone",
+    "dup3",
+    "execve",
+    "fcntl",
+    "fork",
+    "fsetxattr",
+    "futimesat",
+    "getpid",
+    "io_uring_setup",
+    "ioctl",
+    "keyctl",
+    "kill",
+    "link",
+    "memfd_create",
+    "mkdirat",
+    "mount",
+    "msgget",
+    "openat",
+    "perf_event_open",
+    "pidfd_open",
+    "prctl",
+    "prlimit64",
+    "process_vm_readv",
+    "ptrace",
+    "pwrite64",
+    "read",
+    "renameat",
+    "sched_setaffinity",
+    "sched_setscheduler",
+    "semget",
+    "sendto",
+    "setns",
+    "setpriority",
+    "setuid",
+    "shmget",
+    "socket",
+    "socketpair",
+    "symlinkat",
+    "tgkill",
+    "timer_create",
+    "truncate",
+    "unlinkat",
+    "unshare",
+    "userfaultfd",
+    "vfork",
+    "write",
+]
 NUMBERS = {name: _number(name) for name in (*_NAMES, *_NEW)}
 
 

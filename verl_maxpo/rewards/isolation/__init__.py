@@ -1,4 +1,6 @@
-"""Child processes in which verifiers run. A response passes through these modules, in this order:
+"""Child processes in which verifiers run, and what they may not do; docs/isolation.md describes it.
+
+A response passes through these modules, in this order:
 
 - :mod:`.pool`: what the rest of the package calls, from any event loop,
 - :mod:`.supervisor`: a thread that gives each response to a child, watches the child and judges what became of it,

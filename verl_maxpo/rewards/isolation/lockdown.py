@@ -50,7 +50,7 @@ class Lockdown:
         self._calls: FilterOfCalls | None = None
 
     def of_server(self) -> None:
-        """Put in place what children inherit. This process can still fork and talk to the reward worker, little else."""
+        """Put in place what children inherit. This process can then fork, talk to the reward worker, little else."""
         os.environ.clear()
         sys.dont_write_bytecode = True
         readable, listable = readable_paths()

@@ -68,7 +68,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class LoadedRoute(msgspec.Struct, frozen=True):
-    """What became of a route's verifier: the error if it cannot be loaded, and whether a response leaves traces in it."""
+    """A route's verifier: the error if it cannot be loaded, and whether a response may leave traces in it."""
 
     error: str | None
     keeps_state: bool

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 from enum import Enum
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import psutil
@@ -114,7 +114,8 @@ class Server:
         """
         self._last_number += 1
         number = self._last_number
-        birth = self._births[number] = asyncio.get_running_loop().create_future()
+        birth: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        self._births[number] = birth
         try:
             self._send(messages.Fork(number))
             child = await asyncio.wait_for(birth, FORK_S)
@@ -130,7 +131,8 @@ class Server:
 
     async def reap(self, number: int) -> int | None:
         """Return how a child ended that has been killed or has died; None if the server cannot tell."""
-        burial = self._burials[number] = asyncio.get_running_loop().create_future()
+        burial: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._burials[number] = burial
         try:
             self.forget(number)
             return await asyncio.wait_for(burial, REAP_S)
@@ -156,23 +158,24 @@ class Server:
         if self.lost:
             return
         self.lost = True
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._control)
+        asyncio.get_running_loop().remove_reader(self._control)
         self._control.close()
         _kill(self._server)
-        loop.run_in_executor(None, self._end_launcher)
-        for waiting in (self._ready, *self._births.values(), *self._burials.values()):
+        self._end_launcher()
+        everyone: list[asyncio.Future[Any]] = [self._ready, *self._births.values(), *self._burials.values()]
+        for waiting in everyone:
             if not waiting.done():
                 waiting.set_exception(ServerError("the server of verifiers has died"))
                 waiting.exception()  # whoever waits sees it; it is nobody's fault if nobody does
 
     def _end_launcher(self) -> None:
         """Wait for the launcher, which ends after the server and reaps it, unless somebody has stopped it too."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._launcher.wait(REAP_S if self._server else 0)
-        except subprocess.TimeoutExpired:
-            self._launcher.kill()
-            self._launcher.wait()
+            return
+        self._launcher.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._launcher.wait(REAP_S)
 
     def _send(self, command: messages.Command) -> None:
         self._send_bytes(messages.encode(command))
@@ -371,11 +374,11 @@ def _kill(process: psutil.Process | None) -> None:
             process.kill()
 
 
-def _resolve(future: asyncio.Future[object] | None, value: object) -> None:
+def _resolve(future: asyncio.Future[Any] | None, value: object) -> None:
     if future is not None and not future.done():
         future.set_result(value)
 
 
-def _fail(future: asyncio.Future[object] | None, reason: str) -> None:
+def _fail(future: asyncio.Future[Any] | None, reason: str) -> None:
     if future is not None and not future.done():
         future.set_exception(ServerError(reason))

@@ -114,7 +114,7 @@ class Supervisor:
             error = loop.run_until_complete(self._work())
             with self._lock:
                 self._open = False
-            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.run_until_complete(asyncio.sleep(0))  # what was submitted until then is in the queue now
             self._fail_all(VerifierPoolError("the pool of verifiers was closed" + (f": {error!r}" if error else "")))
 
     async def _work(self) -> BaseException | None:
