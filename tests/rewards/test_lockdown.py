@@ -20,7 +20,7 @@ from verl_maxpo.rewards.isolation.processes import ENVIRONMENT, Server, ServerEr
 from verl_maxpo.rewards.isolation.system_calls import FilterOfCalls
 from verl_maxpo.rewards.routing import Route
 
-TOY = Route("python_function", {"path": toy_reward.__file__, "name": "compute_score", "keeps_state": False})
+TOY = Route("python_function", {"path": toy_reward.__file__, "name": "compute_score"}, keeps_state=False)
 ESCAPES = [
     *(("process", name) for name in escapes.TO_A_PROCESS),
     *(("file", name) for name in escapes.TO_A_FILE),

@@ -24,7 +24,7 @@ from verl_maxpo.rewards.result import Status
 from verl_maxpo.rewards.routing import Route
 
 TOY = Route("python_function", {"path": toy_reward.__file__, "name": "compute_score"})
-QUICK_TOY = Route("python_function", {**TOY.options, "keeps_state": False})
+QUICK_TOY = Route("python_function", TOY.options, keeps_state=False)
 LIMITS = PoolLimits(workers=2, timeout=0.5, memory_limit_mb=192)
 
 
@@ -270,7 +270,7 @@ def test_a_pool_that_cannot_work_is_an_error_not_a_zero(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setattr(supervisor, "PATIENCE_S", 0.5)
     pool = VerifierPool([TOY], LIMITS)
-    with pytest.raises(VerifierPoolError, match=r"no process for verifiers in .* has not started"):
+    with pytest.raises(VerifierPoolError, match="no process for verifiers in"):
         verify(pool, "1")
     monkeypatch.undo()
     assert_all_right(verify(pool, "1"))

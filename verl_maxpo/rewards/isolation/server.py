@@ -119,10 +119,10 @@ def _load(route: Route) -> LoadedRoute:
     try:
         module = inspect.getmodule(load_verifier(route.verifier))
         getattr(module, "prepare", lambda **_: None)(**route.options)
-        keeps_state = getattr(module, "keeps_state", lambda **_: True)(**route.options)
+        by_itself = getattr(module, "keeps_state", lambda **_: True)(**route.options)
     except Exception as error:
         return LoadedRoute(f"{type(error).__name__}: {error}", True)
-    return LoadedRoute(None, keeps_state)
+    return LoadedRoute(None, by_itself if route.keeps_state is None else route.keeps_state)
 
 
 def _send(control: socket.socket, message: Message) -> None:

@@ -24,8 +24,9 @@ from verl_maxpo.rewards.routing import Route
 
 logger = logging.getLogger(__name__)
 
-#: A child is replaced after so many responses, and after each that leaves traces.
-RESPONSES_PER_CHILD = 256
+#: A child is replaced after each response that may leave traces, and after so many in any case: fewer would cost the
+#: verifiers' caches of what they have parsed.
+RESPONSES_PER_CHILD = 2000
 
 #: Seconds without a child to be had after which the responses that wait get an error.
 PATIENCE_S = 60.0

@@ -87,6 +87,11 @@ def verify(
     return _compare(answer, truth, format_ok=boxed is not None)
 
 
+def prepare(**options: Any) -> None:
+    """Parse and compare once, so that no process spends a tenth of a second on its first answer."""
+    verify("\\boxed{\\frac{1}{2}}", "0.5", {})
+
+
 def keeps_state(**options: Any) -> bool:
     """Say that no response changes the verdict on the next."""
     return False

@@ -26,10 +26,11 @@ def verify(
     path: str,
     name: str,
     score_range: Sequence[float] = (0.0, 1.0),
-    keeps_state: bool = True,
     **options: Any,
 ) -> VerifierResult:
-    """Score a response with a function, called as verl calls it.
+    """Score a response with a function, called as verl calls it, in a process of its own.
+
+    A function that remembers nothing from one call to the next is faster with ``keeps_state: false`` in its route.
 
     The call is ``name(data_source=, solution_str=, ground_truth=, extra_info=, **options)``. It returns a number or a
     mapping with ``score`` and perhaps ``acc``, ``pred`` and ``format_ok``.
@@ -41,8 +42,6 @@ def verify(
         path: A Python file, or ``pkg://package.module``.
         name: Of the function.
         score_range: The least and the greatest score, which become 0 and 1.
-        keeps_state: Whether the function may remember something from one call to the next. Then each response gets a
-            process of its own, so that none can change the verdict on another; False is faster.
         **options: Given to the function.
 
     Raises:
@@ -76,11 +75,6 @@ def _range(score_range: Sequence[float]) -> tuple[float, float]:
     if len(score_range) != 2 or not float(score_range[0]) < float(score_range[1]):
         raise ValueError(f"score_range must be [low, high] with low < high, got {list(score_range)}")
     return float(score_range[0]), float(score_range[1])
-
-
-def keeps_state(*, keeps_state: bool = True, **options: Any) -> bool:
-    """Return what the configuration says."""
-    return keeps_state
 
 
 @cache
