@@ -100,7 +100,9 @@ def main() -> None:
     if options.misses:
         for row in misses(this_project, rows):
             said = "refused" if row["correct"] else "taken"
-            console.print(f"{said}: {row['kind']}: {row['gold']!r} <- {row['response']!r} ({row['reason']})", markup=False)
+            console.print(
+                f"{said}: {row['kind']}: {row['gold']!r} <- {row['response']!r} ({row['reason']})", markup=False
+            )
 
 
 if __name__ == "__main__":
