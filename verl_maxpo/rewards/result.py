@@ -40,6 +40,7 @@ class VerifierResult:
         format_ok: Whether the response has the form that the task asks for, right or wrong.
         status: How the verification ended.
         message: For people: why the status is not ``ok``.
+        raw_score: The score of the scorer behind the verifier, where ``score`` is another; None where it is the same.
 
     Raises:
         ValueError: The score is not a finite number in [0, 1].
@@ -51,6 +52,7 @@ class VerifierResult:
     format_ok: bool = False
     status: Status = Status.OK
     message: str = ""
+    raw_score: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and 0.0 <= self.score <= 1.0):
@@ -64,7 +66,7 @@ class Verifier(Protocol):
     raises becomes the status ``crash``.
 
     Its module may also have a function ``examples(ground_truth, extra_info, **options)``, which returns a right
-    response (None where the row holds none) and a wrong one, for ``python -m verl_maxpo.rewards check``; and a function
+    response (None where the row holds none) and a wrong one, for ``verl-maxpo check``; and a function
     ``prepare(**options)``, which is called before the process is locked down, to load what the options name.
     """
 

@@ -79,9 +79,10 @@ class ResponseScorer:
             num_tokens: The response's length, for the punishment of long ones; None where it is unknown.
 
         Returns:
-            The same keys for every response: ``score``; ``acc``, ``format_ok``, ``timed_out`` and ``verifier_error``
-            (the verifier raised or died), each 0 or 1; ``pred``, by which maj@k votes; ``data_source``, which verl's
-            dumps lack; and with ``overlong_buffer_cfg.log`` verl's ``overlong_reward`` and ``overlong``.
+            The same keys for every response: ``score``; ``raw_score``, that of the scorer behind the verifier; ``acc``,
+            ``format_ok``, ``timed_out`` and ``verifier_error`` (the verifier raised or died), each 0 or 1; ``pred``, by
+            which maj@k votes; ``data_source``, which verl's dumps lack; and with ``overlong_buffer_cfg.log`` verl's
+            ``overlong_reward`` and ``overlong``.
 
         Raises:
             ValueError: No verifier claims the data source.
@@ -91,6 +92,7 @@ class ResponseScorer:
         penalty = self._overlong_reward(num_tokens)
         scored: dict[str, Any] = {
             "score": self._reward(result) + penalty,
+            "raw_score": result.score if result.raw_score is None else result.raw_score,
             "acc": float(result.correct),
             "pred": result.answer or "",
             "data_source": data_source,

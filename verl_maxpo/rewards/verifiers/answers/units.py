@@ -42,15 +42,13 @@ _UNITS = {
 _QUOTIENTS = {"mph": ("mi", "h"), "kmh": ("km", "h"), "kph": ("km", "h")}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 #: Words that change what the number before them says: with one of these it is no unit.
-_TELLING = frozenset(
-    (
-        "a about above after all almost and any approx approximately around at base before below between but equals"
-        " except exceeds false fewer for from greater if infinitely is it least less maybe mod modulo more most nearly"
-        " neither no none nor not off only or otherwise over perhaps remainder roughly than then times to true under"
-        " unless up when where with half third percent percentage pct choose"
-        " hundred thousand million billion trillion dozen"
-    ).split()  # noqa: SIM905 (read as a text)
-)
+_TELLING_WORDS = """
+a about above after all almost and any approx approximately around at base before below between but equals except exceeds
+false fewer for from greater if infinitely is it least less maybe mod modulo more most nearly neither no none nor not off
+only or otherwise over perhaps remainder roughly than then times to true under unless up when where with
+half third percent percentage pct choose hundred thousand million billion trillion dozen
+"""
+_TELLING = frozenset(_TELLING_WORDS.split())
 _TOKEN = re.compile(
     r"\\text\s*\{(?P<text>[^{}0-9]*)\}|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?)|(?P<slash>/)"
     r"|\^\s*\{?\s*(?P<power>[23])\s*\}?"
