@@ -44,8 +44,8 @@ _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 #: Words that change what the number before them says: with one of these it is no unit.
 _TELLING_WORDS = """
 a about above after all almost and any approx approximately around at base before below between but equals except
-exceeds false fewer for from greater if infinitely is it least less maybe mod modulo more most nearly neither no none nor
-not off only or otherwise over perhaps remainder roughly than then times to true under unless up when where with
+exceeds false fewer for from greater if infinitely is it least less maybe mod modulo more most nearly neither no none
+nor not off only or otherwise over perhaps remainder roughly than then times to true under unless up when where with
 half third percent percentage pct choose hundred thousand million billion trillion dozen
 """
 _TELLING = frozenset(_TELLING_WORDS.split())
