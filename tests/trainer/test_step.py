@@ -337,6 +337,25 @@ def test_sessions_without_tokens_do_not_count(monkeypatch: pytest.MonkeyPatch, r
     assert metrics["best_of_k/groups/signal"] == 1
 
 
+def test_what_verls_rejection_sampling_rejects_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    rejected = "a_1_0"
+    rows = {
+        key: row
+        | {
+            "rollout_log_probs": torch.full(row["rm_scores"].shape, -1.0),
+            "old_log_probs": torch.full(row["rm_scores"].shape, -6.0 if key == rejected else -1.0),
+        }
+        for key, row in ONE_ROW.items()
+    }
+    sampling = ["rollout_rs=seq_mean_k1", "rollout_rs_threshold='0.5_2.0'"]
+    overrides = [f"algorithm.rollout_correction.{option}" for option in sampling]
+    actual, metrics = run_trainer(monkeypatch, rows, *overrides)
+    expected, _ = run_trainer(monkeypatch, without_tokens(ONE_ROW, [rejected]))
+    assert metrics["rollout_corr/rollout_rs_masked_fraction"] > 0
+    assert metrics["best_of_k/responses/left_out"] == 1 / 8
+    assert all(torch.equal(actual[key], expected[key]) for key in expected)
+
+
 def test_a_session_counts_while_any_of_its_rows_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     some_rows = ["a_1_1", "a_2_2", "b_2_0"]
     advantages, metrics = run_trainer(monkeypatch, without_tokens(SEVERAL_ROWS, some_rows))
