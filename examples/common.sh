@@ -40,8 +40,10 @@ COMMON=(
     hydra.run.dir="$RUN/hydra"
 )
 
-prepare() { # prepare FOLDER NAME [option...]: a data set in $DATA/FOLDER, unless there is one
-    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}"
+prepare() { # prepare FOLDER NAME [option...]: a data set in $DATA/FOLDER; one that was prepared otherwise is an error
+    [ "${PREPARE:-true}" = true ] || return 0
+    python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}" ||
+        { echo "no data as this script needs them, see above; train on what is there with PREPARE=false" >&2; exit 1; }
 }
 
 check_rewards() { # check_rewards FILE...: every gold answer is right and a wrong one is wrong, or no training

@@ -16,7 +16,7 @@ script=${1:?usage: submit.sh RUN_SCRIPT [any override of verl\'s configuration]}
 here=$(cd "$(dirname "$0")" && pwd)
 
 settings=(NNODES="$NNODES" GPUS="$GPUS" WAIT="$WAIT")
-for name in CHECK $(sed -nE 's/^([A-Z_]+)=\$\{\1:-.*/\1/p' "$script"); do
+for name in CHECK PREPARE $(sed -nE 's/^([A-Z_]+)=\$\{\1:-.*/\1/p' "$script"); do
     [ -z "${!name+set}" ] || settings+=("$name=${!name}")
 done
 
