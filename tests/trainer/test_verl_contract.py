@@ -25,7 +25,7 @@ def test_verl_computes_maxpo_advantages(k: int) -> None:
                       package="verl.trainer.config").algorithm  # fmt: skip
     data = compute_advantage(batch(), adv_estimator=config.adv_estimator, config=config, num_repeat=8)
     rewards = data.batch["token_level_rewards"].sum(-1)
-    expected = k * grouped_max_at_k_advantages(rewards, data.non_tensor_batch["uid"], k)
+    expected = grouped_max_at_k_advantages(rewards, data.non_tensor_batch["uid"], k)
     mask = data.batch["response_mask"]
     torch.testing.assert_close(data.batch["advantages"], expected[:, None] * mask)
     assert torch.equal(data.batch["advantages"], data.batch["returns"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import types
 from functools import cache
 from typing import Any
@@ -14,13 +15,14 @@ import verl.trainer.ppo.v1.trainer_base as trainer_base
 from support.processes import RunPython
 from support.verl_runs import composed
 from tensordict import TensorDict
+from torch.testing import assert_close
 from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_maxpo import grouped_max_at_k_advantages
 from verl_maxpo.trainer import estimator, hooks
 from verl_maxpo.trainer.estimator import compute_maxpo_outcome_advantage
-from verl_maxpo.trainer.sessions import current_step, sessions_of, trainer_step
+from verl_maxpo.trainer.step import TrainerStep, current_step, sessions_of, trainer_step
 
 CPU = torch.device("cpu")
 
@@ -28,6 +30,11 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def forget_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimator, "_warned", set())
+    monkeypatch.setattr(estimator, "_undersized_groups", estimator._UndersizedGroups())
+
+
+def step_of(keys: list[Any], metrics: dict[str, Any] | None = None, number: int = 1) -> TrainerStep:
+    return TrainerStep(number, keys, [str(key).startswith("pad") for key in keys], {} if metrics is None else metrics)
 
 
 # Sessions
@@ -46,14 +53,16 @@ def test_sessions_of_one_row_need_nothing(keys: list[str]) -> None:
     assert sessions_of(keys, CPU) is None
 
 
-def test_keys_of_another_form_are_an_error() -> None:
-    with pytest.raises(ValueError, match=r"keys must look like \{uid\}_\{session\}_\{index\}, got 'a_0_x'"):
-        sessions_of(["a_0_x", "a_0_y"], CPU)
+@pytest.mark.parametrize("keys", [["a_0_x", "a_0_y"], ["a_0_0", None], ["a_0_0", 7], [("a", 0, 0)]])
+def test_keys_of_another_form_are_an_error(keys: list[Any]) -> None:
+    got = next(key for key in keys if key != "a_0_0")
+    with pytest.raises(ValueError, match=re.escape(f"keys must look like {{uid}}_{{session}}_{{index}}, got {got!r}")):
+        sessions_of(keys, CPU)
 
 
 def test_the_step_ends_with_the_call_even_after_an_error() -> None:
     def fail() -> None:
-        with trainer_step(["a_0_0"], {}):
+        with trainer_step(step_of(["a_0_0"])):
             assert current_step.get() is not None
             raise RuntimeError("in the trainer")
 
@@ -119,13 +128,15 @@ def config_of(*overrides: str) -> Any:
 
 
 def run_trainer(
-    monkeypatch: pytest.MonkeyPatch, rows: dict[str, dict[str, Any]], *overrides: str
+    monkeypatch: pytest.MonkeyPatch, rows: dict[str, dict[str, Any]], *overrides: str, step: int = 1
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Run PPOTrainer._compute_advantage on the rows; return the advantages by key, and the metrics."""
     queue, metrics = Queue(rows), {"training/global_step": 1}
     monkeypatch.setattr(trainer_base, "tq", queue)
-    batch = KVBatchMeta(keys=list(rows), tags=[{} for _ in rows], partition_id="train")
+    tags = [{"is_padding": True} if key.startswith("pad") else {} for key in rows]
+    batch = KVBatchMeta(keys=list(rows), tags=tags, partition_id="train")
     trainer = Trainer.__new__(Trainer)
+    trainer.global_steps = step
     trainer.config = config_of(*overrides)
     assert trainer._compute_advantage(batch, metrics=metrics) == "batch"
     return queue.put["advantages"], metrics
@@ -133,7 +144,7 @@ def run_trainer(
 
 def expected_of_sessions(k: int) -> dict[str, float]:
     rewards = torch.tensor([*SESSION_REWARDS["a"], *SESSION_REWARDS["b"]])
-    advantages = grouped_max_at_k_advantages(rewards, "aaaabbbb", k, scale_by_k=True).tolist()
+    advantages = grouped_max_at_k_advantages(rewards, "aaaabbbb", k).tolist()
     return {f"{uid}_{session}": advantages.pop(0) for uid in "ab" for session in range(4)}
 
 
@@ -147,7 +158,7 @@ def test_each_session_counts_once_and_all_its_rows_get_its_advantage(
     assert advantages.keys() == rows.keys()
     for key, actual in advantages.items():
         of_session = expected.get(key.rpartition("_")[0], 0.0)  # padding gets zeros
-        torch.testing.assert_close(actual, torch.full((len(rows[key]["response_mask"]),), of_session))
+        assert_close(actual, torch.full((len(rows[key]["response_mask"]),), of_session))
 
 
 def test_sessions_agree_with_verls_own_for_grpo(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +168,7 @@ def test_sessions_agree_with_verls_own_for_grpo(monkeypatch: pytest.MonkeyPatch)
         monkeypatch, SEVERAL_ROWS, "algorithm.adv_estimator=grpo", "algorithm.norm_adv_by_std_in_grpo=false"
     )
     for key, advantages in theirs.items():
-        torch.testing.assert_close(ours[key], 4 / 3 * advantages)
+        assert_close(ours[key], 4 / 3 * advantages)
 
 
 def test_metrics_of_the_sessions_reach_the_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +181,7 @@ def test_metrics_of_the_sessions_reach_the_trainer(monkeypatch: pytest.MonkeyPat
     assert several["best_of_k/reward@4"] == pytest.approx(2.5)
     assert several["best_of_k/groups/signal"] == 1
     rewards = torch.tensor([*SESSION_REWARDS["a"], *SESSION_REWARDS["b"]])
-    advantages = grouped_max_at_k_advantages(rewards, "aaaabbbb", 2, scale_by_k=True)
+    advantages = grouped_max_at_k_advantages(rewards, "aaaabbbb", 2)
     assert several["best_of_k/advantage/mean_square"] == pytest.approx(advantages.square().mean().item())
 
 
@@ -198,16 +209,15 @@ def test_kl_in_reward_is_taken_into_account_and_warned_of(
 # Without the wrapper, or with a verl that has changed
 
 
-def test_without_the_wrapper_rows_count_and_one_warning_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_the_wrapper_rows_count(monkeypatch: pytest.MonkeyPatch) -> None:
     original = trainer_base.PPOTrainer._compute_advantage.__wrapped__
     monkeypatch.setattr(trainer_base.PPOTrainer, "_compute_advantage", original)
-    for _ in range(3):
-        _, metrics = run_trainer(monkeypatch, SEVERAL_ROWS)
+    advantages, metrics = run_trainer(monkeypatch, SEVERAL_ROWS)
     assert metrics == {"training/global_step": 1}
-    (warning,) = caplog.messages
-    assert "a group of 7 rows where algorithm.maxpo.group_size=4" in warning
+    rows = [key for key in SEVERAL_ROWS if not key.startswith("pad")]
+    rewards = torch.stack([SEVERAL_ROWS[key]["rm_scores"].sum() for key in rows])
+    expected = grouped_max_at_k_advantages(rewards, [key[0] for key in rows], 2)
+    assert_close(torch.stack([advantages[key][0] for key in rows]), expected)
 
 
 @pytest.mark.parametrize("rows", [SEVERAL_ROWS, ONE_ROW], ids=["several rows", "one row"])
@@ -225,18 +235,18 @@ def test_padding_never_looks_like_a_large_group(caplog: pytest.LogCaptureFixture
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("keys", [["a_0_0"], ["x"] * 4, ["a_0_last", "a_0_0", "a_1_0", "a_2_0"]])
+@pytest.mark.parametrize("keys", [[None] * 4, ["x"] * 4, ["a_0_last", "a_0_0", "a_1_0", "a_2_0"]])
 def test_keys_that_do_not_fit_are_a_warning_and_rows_count(keys: list[str], caplog: pytest.LogCaptureFixture) -> None:
     rewards, index = torch.tensor([[1.0], [0.0], [2.0], [0.0]]), np.array(["a"] * 4, dtype=object)
     algorithm = config_of().algorithm
     expected, _ = compute_maxpo_outcome_advantage(rewards, torch.ones(4, 1), index, algorithm)
     metrics: dict[str, Any] = {}
-    with trainer_step(keys, metrics):
+    with trainer_step(step_of(keys, metrics)):
         actual, _ = compute_maxpo_outcome_advantage(rewards, torch.ones(4, 1), index, algorithm)
     assert torch.equal(actual, expected)
     assert metrics["best_of_k/reward@1"] == 0.75
     (warning,) = caplog.messages
-    assert warning.startswith("verl has changed: ")
+    assert warning.startswith("verl has changed, and maxpo counts each row as a response: keys must look like")
 
 
 class ChangedTrainer:
@@ -273,10 +283,11 @@ def test_registering_again_wraps_once(run_python: RunPython) -> None:
 # The other warnings
 
 
-@pytest.mark.parametrize(("k", "n", "warns"), [("4", 7, True), ("4", 8, False), ("1", 2, False), ("[1,6]", 7, False)])
+@pytest.mark.parametrize(
+    ("k", "n", "warns"), [("4", 7, True), ("4", 8, False), ("1", 2, False), ("[1,6]", 7, False), ("all", 7, False)]
+)
 def test_k_above_half_of_the_group_is_a_warning(k: str, n: int, warns: bool, caplog: pytest.LogCaptureFixture) -> None:
-    weights = "algorithm.maxpo.weights=" + ("[0.5,0.5]" if k.startswith("[") else "null")
-    algorithm = config_of(f"algorithm.maxpo.k={k}", weights, f"actor_rollout_ref.rollout.n={n}").algorithm
+    algorithm = config_of(f"algorithm.maxpo.k={k}", f"actor_rollout_ref.rollout.n={n}").algorithm
     for _ in range(3):
         mask = torch.ones(n, 1)
         compute_maxpo_outcome_advantage(mask, mask, np.array(["a"] * n, dtype=object), algorithm)
@@ -295,8 +306,105 @@ def test_norm_adv_by_std_in_grpo_is_said_to_be_ignored(caplog: pytest.LogCapture
     assert "algorithm.norm_adv_by_std_in_grpo=false has no effect on maxpo" in warning
 
 
-def test_group_size_may_be_absent(caplog: pytest.LogCaptureFixture) -> None:
-    algorithm = {"maxpo": {"k": 2}}
-    mask = torch.ones(40, 1)
-    compute_maxpo_outcome_advantage(mask, mask, np.array(["a"] * 40, dtype=object), algorithm)
-    assert not caplog.messages
+# Responses that do not count
+
+
+def without_tokens(rows: dict[str, dict[str, Any]], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Empty the masks of sessions, or of single rows."""
+
+    def emptied(key: str) -> bool:
+        return key in names or key.rpartition("_")[0] in names
+
+    empty = {key: row | {"response_mask": torch.zeros_like(row["response_mask"])} for key, row in rows.items()}
+    return {key: empty[key] if emptied(key) else row for key, row in rows.items()}
+
+
+@pytest.mark.parametrize("rows", [SEVERAL_ROWS, ONE_ROW], ids=["several rows", "one row"])
+def test_sessions_without_tokens_do_not_count(monkeypatch: pytest.MonkeyPatch, rows: dict[str, dict[str, Any]]) -> None:
+    advantages, metrics = run_trainer(monkeypatch, without_tokens(rows, ["a_1", "b_2"]), "algorithm.maxpo.k=1")
+    kept = {"a_0": 1.0, "a_2": 3.0, "a_3": 0.5, "b_0": 0.0, "b_1": 0.0, "b_3": 1.0}
+    of_kept = grouped_max_at_k_advantages(list(kept.values()), "aaabbb", 1).tolist()
+    expected = dict(zip(kept, of_kept, strict=True))
+    for key, actual in advantages.items():
+        assert_close(actual, torch.full_like(actual, expected.get(key.rpartition("_")[0], 0.0)))
+    assert metrics["best_of_k/reward@1"] == pytest.approx((4.5 / 3 + 1.0 / 3) / 2)
+    assert metrics["best_of_k/responses/left_out"] == pytest.approx(2 / 8)
+    assert metrics["best_of_k/groups/signal"] == 1
+
+
+def test_a_session_counts_while_any_of_its_rows_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    some_rows = ["a_1_1", "a_2_2", "b_2_0"]
+    advantages, metrics = run_trainer(monkeypatch, without_tokens(SEVERAL_ROWS, some_rows))
+    expected = expected_of_sessions(2)
+    for key, actual in advantages.items():
+        of_row = 0.0 if key in some_rows else expected.get(key.rpartition("_")[0], 0.0)
+        assert_close(actual, torch.full_like(actual, of_row))
+    assert metrics["best_of_k/responses/left_out"] == 0
+
+
+@pytest.mark.parametrize("rejected", [["a_0"], ["a_0", "a_1"], ["a_0", "a_1", "a_2", "a_3"]])
+def test_groups_that_shrink_are_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, rejected: list[str]
+) -> None:
+    undersized = len(rejected) > 1  # k = 2 needs three responses
+    advantages, metrics = run_trainer(monkeypatch, without_tokens(SEVERAL_ROWS, rejected))
+    assert metrics["best_of_k/groups/undersized"] == undersized / 2
+    assert metrics["best_of_k/groups/signal"] == 1 - undersized / 2
+    assert sum(value for name, value in metrics.items() if "/groups/" in name) == 1
+    assert len(caplog.messages) == undersized
+    assert any(advantages[key].any() for key in advantages if key[0] == "a") == (not undersized)
+    assert not any(advantages[key].any() for key in advantages if key[:3] in rejected)
+
+
+def test_a_batch_whose_groups_all_shrank_gets_zeros_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    advantages, metrics = run_trainer(monkeypatch, without_tokens(SEVERAL_ROWS, ["a_0", "a_1", "b_0", "b_1"]))
+    assert not any(actual.any() for actual in advantages.values())
+    assert metrics["best_of_k/groups/undersized"] == 1
+    (warning,) = caplog.messages
+    assert "2 groups of this batch have fewer than the 3 responses that algorithm.maxpo.k=2 needs" in warning
+
+
+def test_rows_of_a_session_have_one_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {f"a_0_{index}": row(uid, 1.0, 2) for index, uid in enumerate(["first", "second"])}
+    with pytest.raises(
+        ValueError, match="rows 0 and 1 are of one agent session and must have one prompt, got the uids"
+    ):
+        run_trainer(monkeypatch, rows, "algorithm.maxpo.k=1")
+
+
+def test_a_number_of_keys_that_does_not_fit_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    rewards, index = torch.tensor([[1.0], [0.0], [2.0], [0.0]]), np.array(["a"] * 4, dtype=object)
+    with trainer_step(step_of(["a_0_0"])):
+        actual, _ = compute_maxpo_outcome_advantage(rewards, torch.ones(4, 1), index, config_of().algorithm)
+    assert actual.any()
+    (warning,) = caplog.messages
+    assert "the batch has 1 keys for 4 rows" in warning
+
+
+# Schedules
+
+
+SCHEDULE = "algorithm.maxpo.k={0: 2, 3: [1,2], 5: all}"
+STEPS = [(1, "2", 2, 2), (2, "2", 2, 2), (3, "[1,2]", 1, 2), (4, "[1,2]", 1, 2), (5, "all", 1, 3), (900, "all", 1, 3)]
+
+
+@pytest.mark.parametrize(("step", "same_as", "smallest", "largest"), STEPS)
+def test_a_schedule_follows_the_step_and_is_logged(
+    monkeypatch: pytest.MonkeyPatch, step: int, same_as: str, smallest: int, largest: int
+) -> None:
+    actual, metrics = run_trainer(monkeypatch, SEVERAL_ROWS, SCHEDULE, step=step)
+    expected, fixed = run_trainer(monkeypatch, SEVERAL_ROWS, f"algorithm.maxpo.k={same_as}", step=step)
+    assert all(torch.equal(actual[key], expected[key]) for key in expected)
+    assert (metrics["best_of_k/k/smallest"], metrics["best_of_k/k/largest"]) == (smallest, largest)
+    assert metrics == fixed
+
+
+def test_a_schedule_without_the_wrapper_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = trainer_base.PPOTrainer._compute_advantage.__wrapped__
+    monkeypatch.setattr(trainer_base.PPOTrainer, "_compute_advantage", original)
+    with pytest.raises(
+        ValueError, match=r"algorithm\.maxpo\.k=\{0: 2, 3: 1\} is a schedule, and only verl's V1 trainer"
+    ):
+        run_trainer(monkeypatch, ONE_ROW, "algorithm.maxpo.k={0: 2, 3: 1}")
