@@ -24,6 +24,7 @@ from verl_maxpo.guards import changed, expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
 from verl_maxpo.trainer.config import MaxPOConfig
 from verl_maxpo.trainer.step import sessions_of
+from verl_maxpo.trainer.unscored import COLUMN, drops_unscored
 
 #: The metric of ``algorithm.filter_groups`` that stands for the reward itself; others are in ``reward_extra_info``.
 REWARD = "reward"
@@ -120,7 +121,7 @@ class _DropsGroupsWithoutSignal(ReplayBuffer):
     def __init__(self, config: Any, **options: Any) -> None:
         super().__init__(**options)
         self._options = _maxpo_options(config)
-        self._drops_unscored = (config.reward.get("reward_kwargs") or {}).get("unscored") == "drop"
+        self._drops_unscored = drops_unscored(config)
         self._limit = config.algorithm.filter_groups.max_num_gen_batches
         self._ranked: dict[str, Tensor] = {}  # ascending rewards of each group in the buffer
         self._kinds: dict[str, str] = {}  # of the groups to drop
@@ -190,7 +191,7 @@ class _DropsGroupsWithoutSignal(ReplayBuffer):
         scores = list(data["rm_scores"]) if "rm_scores" in fields else [None] * len(keys)
         infos = map(_reward_extra_info, data["extra_fields"]) if "extra_fields" in fields else [{}] * len(keys)
         for key, score, info in zip(keys, scores, infos, strict=True):
-            if not (self._drops_unscored and info.get("unscored")):
+            if not (self._drops_unscored and info.get(COLUMN)):
                 yield key, self._metric(info) if score is None else float(score.sum())
 
     def _metric(self, info: dict[str, Any]) -> float:
