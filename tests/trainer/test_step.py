@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import types
@@ -82,10 +83,14 @@ class Queue:
         self.put: dict[str, dict[str, torch.Tensor]] = {}
 
     def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> TensorDict:
-        return list_of_dict_to_tensordict([self.rows[key] for key in keys])
+        rows = [self.rows[key] for key in keys]
+        return list_of_dict_to_tensordict([{name: row[name] for name in select_fields if name in row} for row in rows])
 
     def kv_batch_put(self, keys: list[str], partition_id: str, fields: TensorDict) -> str:
         self.put = {name: dict(zip(keys, field.unbind(), strict=True)) for name, field in fields.items()}
+        for name, values in self.put.items():
+            for key, value in values.items():
+                self.rows[key] = self.rows[key] | {name: value}
         return "batch"
 
 
@@ -131,7 +136,7 @@ def run_trainer(
     monkeypatch: pytest.MonkeyPatch, rows: dict[str, dict[str, Any]], *overrides: str, step: int = 1
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Run PPOTrainer._compute_advantage on the rows; return the advantages by key, and the metrics."""
-    queue, metrics = Queue(rows), {"training/global_step": 1}
+    queue, metrics = Queue(dict(rows)), {"training/global_step": 1}
     monkeypatch.setattr(trainer_base, "tq", queue)
     tags = [{"is_padding": True} if key.startswith("pad") else {} for key in rows]
     batch = KVBatchMeta(keys=list(rows), tags=tags, partition_id="train")
@@ -188,7 +193,7 @@ def test_metrics_of_the_sessions_reach_the_trainer(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("other", ["grpo", "rloo"])
 def test_other_estimators_see_no_difference(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
     wrapped, metrics = run_trainer(monkeypatch, SEVERAL_ROWS, f"algorithm.adv_estimator={other}")
-    original = trainer_base.PPOTrainer._compute_advantage.__wrapped__
+    original = inspect.unwrap(trainer_base.PPOTrainer._compute_advantage)
     monkeypatch.setattr(trainer_base.PPOTrainer, "_compute_advantage", original)
     plain, _ = run_trainer(monkeypatch, SEVERAL_ROWS, f"algorithm.adv_estimator={other}")
     assert metrics == {"training/global_step": 1}
@@ -210,7 +215,7 @@ def test_kl_in_reward_is_taken_into_account_and_warned_of(
 
 
 def test_without_the_wrapper_rows_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = trainer_base.PPOTrainer._compute_advantage.__wrapped__
+    original = inspect.unwrap(trainer_base.PPOTrainer._compute_advantage)
     monkeypatch.setattr(trainer_base.PPOTrainer, "_compute_advantage", original)
     advantages, metrics = run_trainer(monkeypatch, SEVERAL_ROWS)
     assert metrics == {"training/global_step": 1}
@@ -271,13 +276,13 @@ def test_a_changed_trainer_is_a_warning_and_left_alone(
 def test_registering_again_wraps_once(run_python: RunPython) -> None:
     code = (
         "import importlib, verl, verl_maxpo.plugin as p\n"
-        "p.register(); importlib.reload(p)\n"
         "from verl.trainer.ppo.v1.trainer_base import PPOTrainer\n"
-        "f = PPOTrainer.__dict__['_compute_advantage']; print(hasattr(f, '__wrapped__'),"
-        " hasattr(f.__wrapped__, '__wrapped__'))"
+        "before = PPOTrainer.__dict__['_compute_advantage']\n"
+        "p.register(); importlib.reload(p)\n"
+        "print(hasattr(before, '__wrapped__'), PPOTrainer.__dict__['_compute_advantage'] is before)"
     )
     result = run_python(code)
-    assert result.stdout.split()[-2:] == ["True", "False"], result.stderr
+    assert result.stdout.split()[-2:] == ["True", "True"], result.stderr
 
 
 # The other warnings
@@ -332,6 +337,25 @@ def test_sessions_without_tokens_do_not_count(monkeypatch: pytest.MonkeyPatch, r
     assert metrics["best_of_k/groups/signal"] == 1
 
 
+def test_what_verls_rejection_sampling_rejects_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    rejected = "a_1_0"
+    rows = {
+        key: row
+        | {
+            "rollout_log_probs": torch.full(row["rm_scores"].shape, -1.0),
+            "old_log_probs": torch.full(row["rm_scores"].shape, -6.0 if key == rejected else -1.0),
+        }
+        for key, row in ONE_ROW.items()
+    }
+    sampling = ["rollout_rs=seq_mean_k1", "rollout_rs_threshold='0.5_2.0'"]
+    overrides = [f"algorithm.rollout_correction.{option}" for option in sampling]
+    actual, metrics = run_trainer(monkeypatch, rows, *overrides)
+    expected, _ = run_trainer(monkeypatch, without_tokens(ONE_ROW, [rejected]))
+    assert metrics["rollout_corr/rollout_rs_masked_fraction"] > 0
+    assert metrics["best_of_k/responses/left_out"] == 1 / 8
+    assert all(torch.equal(actual[key], expected[key]) for key in expected)
+
+
 def test_a_session_counts_while_any_of_its_rows_has_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     some_rows = ["a_1_1", "a_2_2", "b_2_0"]
     advantages, metrics = run_trainer(monkeypatch, without_tokens(SEVERAL_ROWS, some_rows))
@@ -383,6 +407,65 @@ def test_a_number_of_keys_that_does_not_fit_is_a_warning(caplog: pytest.LogCaptu
     assert "the batch has 1 keys for 4 rows" in warning
 
 
+DROP = "+reward.reward_kwargs.unscored=drop"
+
+
+def marked(rows: dict[str, dict[str, Any]], unscored: list[str]) -> dict[str, dict[str, Any]]:
+    """Mark the responses that the reward manager could not score."""
+    verdicts = {key: float(key.rpartition("_")[0] in unscored) for key in rows}
+    return {
+        key: row | {"extra_fields": {"reward_extra_info": {"unscored": verdicts[key]}}} for key, row in rows.items()
+    }
+
+
+@pytest.mark.parametrize("rows", [SEVERAL_ROWS, ONE_ROW], ids=["several rows", "one row"])
+def test_unscored_responses_are_dropped_like_rejected_ones(
+    monkeypatch: pytest.MonkeyPatch, rows: dict[str, dict[str, Any]]
+) -> None:
+    puts: list[dict[str, Any]] = []
+    original = Queue.kv_batch_put
+
+    def put(self: Queue, keys: list[str], partition_id: str, fields: TensorDict) -> str:
+        result = original(self, keys, partition_id, fields)
+        puts.append(self.put)
+        return result
+
+    monkeypatch.setattr(Queue, "kv_batch_put", put)
+    dropped, metrics = run_trainer(monkeypatch, marked(rows, ["a_1", "b_2"]), DROP)
+    rejected, expected = run_trainer(monkeypatch, without_tokens(rows, ["a_1", "b_2"]))
+    assert all(torch.equal(dropped[key], rejected[key]) for key in rejected)
+    assert metrics.pop("best_of_k/responses/unscored") == 2 / 8
+    assert metrics == expected
+    masks = puts[0]
+    of_unscored = {key for key in rows if key.rpartition("_")[0] in ("a_1", "b_2")}
+    assert masks["response_mask"].keys() == masks["loss_mask"].keys() == of_unscored
+    for key in of_unscored:
+        assert torch.equal(masks["response_mask"][key], torch.zeros_like(rows[key]["response_mask"]))
+
+
+def test_unscored_responses_count_unless_they_are_to_be_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, metrics = run_trainer(monkeypatch, marked(SEVERAL_ROWS, ["a_1"]), "+reward.reward_kwargs.unscored=zero")
+    plain, expected = run_trainer(monkeypatch, SEVERAL_ROWS)
+    assert all(torch.equal(kept[key], plain[key]) for key in plain)
+    assert metrics == expected
+    all_scored, metrics = run_trainer(monkeypatch, marked(SEVERAL_ROWS, []), DROP)
+    assert all(torch.equal(all_scored[key], plain[key]) for key in plain)
+    assert metrics == expected | {"best_of_k/responses/unscored": 0}
+
+
+def test_a_reward_manager_that_does_not_say_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    for extra_fields in ({}, {"reward_extra_info": {"acc": 1.0}}, {"reward_extra_info": {"unscored": None}}):
+        rows = {key: row | {"extra_fields": extra_fields} for key, row in ONE_ROW.items()}
+        with pytest.raises(ValueError, match=r"reward\.reward_kwargs\.unscored=drop needs unscored, 0 or 1, in the"):
+            run_trainer(monkeypatch, rows, DROP)
+
+
+def test_a_step_without_any_verdict_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = marked(ONE_ROW, [f"{uid}_{session}" for uid in "ab" for session in range(4)])
+    with pytest.raises(ValueError, match="none of the 8 responses of this step has a verdict"):
+        run_trainer(monkeypatch, rows, DROP)
+
+
 # Schedules
 
 
@@ -402,7 +485,7 @@ def test_a_schedule_follows_the_step_and_is_logged(
 
 
 def test_a_schedule_without_the_wrapper_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = trainer_base.PPOTrainer._compute_advantage.__wrapped__
+    original = inspect.unwrap(trainer_base.PPOTrainer._compute_advantage)
     monkeypatch.setattr(trainer_base.PPOTrainer, "_compute_advantage", original)
     with pytest.raises(
         ValueError, match=r"algorithm\.maxpo\.k=\{0: 2, 3: 1\} is a schedule, and only verl's V1 trainer"

@@ -22,7 +22,8 @@ class PoolLimits:
 
     Attributes:
         workers: Child processes.
-        timeout: Seconds of wall clock for one response, after which its child is killed and replaced.
+        timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Time in which it
+            does nothing counts a fifth, time in which it waits for a core a sixtieth.
         memory_limit_mb: MiB of memory for a child on top of its imports.
     """
 
@@ -61,7 +62,8 @@ class VerifierConfig:
         default_verifier: The verifier (or mapping) of a source that no pattern claims; null makes such a source an
             error before training starts.
         workers: Child processes of each reward worker (verl starts ``reward.num_workers`` of those).
-        timeout: Seconds of wall clock for one response, after which its child is killed and replaced.
+        timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Time in which it
+            does nothing counts a fifth, time in which it waits for a core a sixtieth.
         memory_limit_mb: MiB of memory for a child on top of its imports.
         max_response_chars: A verifier sees the last so many characters of a response, where the answer is.
         score_range: The rewards of the scores 0 and 1; those between are mapped linearly.

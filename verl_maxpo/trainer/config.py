@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer import ESTIMATOR_NAME, hooks
+from verl_maxpo.trainer.unscored import drops_unscored
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def check_algorithm(config: Any) -> None:
         ValueError: It cannot; the message names the key, what came and the fix.
     """
     is_ours = config.algorithm.adv_estimator == ESTIMATOR_NAME
-    if _drops_unscored(config):
+    if drops_unscored(config):
         _check_unscored(config, is_ours)
     if not is_ours:
         return
@@ -145,11 +146,6 @@ def _check_group(objective: Objective, n: int, when: str) -> None:
             f"algorithm.maxpo.baseline=group_mean gives zero advantages where algorithm.maxpo.k={k} is "
             f"actor_rollout_ref.rollout.n={n}{when}: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
         )
-
-
-def _drops_unscored(config: Any) -> bool:
-    unscored: object = OmegaConf.select(config, "reward.reward_kwargs.unscored")
-    return unscored == "drop"
 
 
 def _check_unscored(config: Any, is_ours: bool) -> None:

@@ -13,12 +13,17 @@ import wrapt
 
 from verl_maxpo.guards import expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
+from verl_maxpo.trainer.metrics import PREFIX
 from verl_maxpo.trainer.step import TrainerStep, trainer_step
+from verl_maxpo.trainer.unscored import drop_unscored, drops_unscored
 from verl_maxpo.trainer.validation import switched_on, validation_metrics
 
 logger = logging.getLogger(__name__)
 
 TRAINER = "verl.trainer.ppo.v1.trainer_base"
+
+#: The trainers whose steps the estimator sees.
+_SHOWN: set[str] = set()
 
 
 def install() -> None:
@@ -30,7 +35,8 @@ def install() -> None:
 
 def shows_steps() -> bool:
     """Tell whether this version of verl lets the estimator see the steps of its V1 trainer."""
-    return hasattr(import_module(TRAINER).PPOTrainer._compute_advantage, "__wrapped__")
+    import_module(TRAINER)
+    return TRAINER in _SHOWN
 
 
 def show_trainer_step(module: ModuleType) -> None:
@@ -49,13 +55,14 @@ def show_trainer_step(module: ModuleType) -> None:
         if instance.config.algorithm.adv_estimator != ESTIMATOR_NAME:
             return wrapped(*args, **kwargs)
         arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
-        with trainer_step(_step_of(instance, **arguments)):
+        batch, metrics = arguments["batch"], arguments["metrics"]
+        is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        if drops_unscored(instance.config):
+            metrics[f"{PREFIX}/responses/unscored"] = drop_unscored(module.tq, batch, is_padding)
+        with trainer_step(TrainerStep(instance.global_steps, batch.keys, is_padding, metrics)):
             return wrapped(*args, **kwargs)
 
-
-def _step_of(trainer: Any, batch: Any, metrics: dict[str, Any]) -> TrainerStep:
-    is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
-    return TrainerStep(trainer.global_steps, batch.keys, is_padding, metrics)
+    _SHOWN.add(module.__name__)
 
 
 def add_validation_metrics(module: ModuleType) -> None:
