@@ -184,13 +184,17 @@ def test_max_rows(tmp_path: Path) -> None:
         (r"our answer is $\boxed 2$.", "2"),
         (r"$\boxed {35}$", "35"),
         (r"$\boxed\frac12$ units", r"\frac12"),
+        (r"$\fbox{35}$", "35"),
+        (r"$\boxed{1}$ and $\boxed{2}$", "1, 2"),
     ],
 )
 def test_last_boxed(solution: str, answer: str) -> None:
     assert last_boxed(solution) == answer
 
 
-@pytest.mark.parametrize("solution", ["no box", r"$\boxed{}$", r"$\boxed{1", r"\boxed{ }", r"\boxed", r"\boxed{\}"])
+@pytest.mark.parametrize(
+    "solution", ["no box", r"$\boxed{}$", r"$\boxed{1", r"\boxed{ }", r"\boxed", r"\boxed{\}", r"\boxed{1} \boxed{2"]
+)
 def test_last_boxed_is_never_guessed(solution: str) -> None:
     with pytest.raises(ValueError, match="solution"):
         last_boxed(solution)
