@@ -71,10 +71,7 @@ def compute_maxpo_outcome_advantage(
     batch = _Batch.of(token_level_rewards, response_mask, index, step)
     _check_group_sizes(batch, objective)
     _warn_about(objective, config or {}, batch)
-    advantages = torch.zeros_like(batch.rewards)
-    advantages[batch.counts] = labelled_max_at_k_advantages(
-        batch.rewards[batch.counts], batch.labels[batch.counts], batch.sizes, objective
-    )
+    advantages = _advantages(batch, objective)
     if step is not None:
         _record_metrics(step, batch, advantages, objective)
     if batch.sessions is not None:
@@ -124,13 +121,30 @@ class _Batch:
             counts = torch.zeros_like(is_padding)
             counts[sessions.of_row[has_tokens]] = True
         groups = int(labels.max()) + 1 if len(labels) else 0
-        sizes, delivered = (labels[which].bincount(minlength=groups) for which in (counts, ~is_padding))
+        sizes, delivered = _sizes(labels, counts, groups), _sizes(labels, ~is_padding, groups)
         return cls(rewards, labels, counts, sizes, delivered, sessions)
 
     @property
     def largest_group(self) -> int:
         """Responses of the largest group, with those that do not count, 0 without one."""
         return int(self.delivered.max()) if len(self.delivered) else 0
+
+
+def _advantages(batch: _Batch, objective: Objective) -> Tensor:
+    """Return the advantage of each response, 0 for those that do not count."""
+    counts = batch.counts
+    if counts.all():  # the usual case, for which nothing need be copied
+        return labelled_max_at_k_advantages(batch.rewards, batch.labels, batch.sizes, objective)
+    advantages = torch.zeros_like(batch.rewards)
+    advantages[counts] = labelled_max_at_k_advantages(
+        batch.rewards[counts], batch.labels[counts], batch.sizes, objective
+    )
+    return advantages
+
+
+def _sizes(labels: Tensor, counts: Tensor, groups: int) -> Tensor:
+    """Return how many responses of each group count, ``[groups]``."""
+    return (labels if counts.all() else labels[counts]).bincount(minlength=groups)
 
 
 def _has_tokens(response_mask: Tensor) -> Tensor:
@@ -145,7 +159,9 @@ def _is_padding(step: TrainerStep | None, has_tokens: Tensor, labels: Tensor) ->
     """Return which rows verl added; a trainer that does not tell gives them a prompt without any token."""
     if step is not None:
         return torch.tensor(step.is_padding, dtype=torch.bool, device=labels.device)
-    return ~torch.isin(labels, labels[has_tokens])
+    if has_tokens.all():
+        return ~has_tokens
+    return (labels[has_tokens].bincount(minlength=len(labels)) == 0)[labels]
 
 
 _CHANGED = "verl has changed, and maxpo counts each row as a response"
