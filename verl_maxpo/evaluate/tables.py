@@ -12,8 +12,9 @@ from verl_maxpo.evaluate.estimates import Interval
 from verl_maxpo.evaluate.results import METRICS, VERL, Average, Comparison, Difference, Matching, Side
 
 LEGEND = (
-    "[a, b]: 95% confidence interval over prompts. ±: standard deviation over seeds; the interval is then of each prompt's mean over them. unsolved: prompts without a "
-    "correct sample. pass@k and max@k are unbiased; verl's best@k draws with replacement and understates them."
+    "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
+    "deviation over seeds. unsolved: prompts without a correct sample. pass@k and max@k are unbiased; verl's best@k "
+    "draws with replacement and understates them."
 )
 
 
