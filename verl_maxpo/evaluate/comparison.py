@@ -18,10 +18,12 @@ from verl_maxpo.evaluate.estimates import (
     mean_interval,
     paired_proportion_interval,
     pass_at_k_by_prompt,
+    pass_hat_k_by_prompt,
     proportion_interval,
     verl_best_at_k_by_prompt,
 )
 from verl_maxpo.evaluate.results import (
+    ALL,
     MAJORITY,
     MAX,
     PASS,
@@ -142,6 +144,7 @@ def _evaluate(run: Run, samples: Samples, fields: _Fields, ks: list[int]) -> _Ev
         counts = np.bincount(labels, weights=correct).astype(np.int64)
         solved = counts > 0
         values = {(PASS, k): pass_at_k_by_prompt(sizes, counts, k) for k in ks}
+        values |= {(ALL, k): pass_hat_k_by_prompt(sizes, counts, k) for k in ks}
         if fields.answers:
             majority = majority_at_k_by_prompt(labels, np.array(samples.pred, dtype=np.int64), correct, ks)
             values |= {(MAJORITY, k): value for k, value in majority.items()}

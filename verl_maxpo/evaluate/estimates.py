@@ -50,6 +50,22 @@ def pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
     return values
 
 
+def pass_hat_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
+    """Estimate pass^k of each prompt, the probability that all of k samples are correct, without bias.
+
+    C(c, k) / C(n, k) = 1 - pass@k of the failures, of "tau-bench" by Yao et al. (https://arxiv.org/abs/2406.12045).
+
+    Args:
+        sizes: n of each prompt, shape ``[P]``.
+        correct: c of each prompt, shape ``[P]``.
+        k: At least 1.
+
+    Returns:
+        Shape ``[P]``, NaN for prompts with fewer than k samples.
+    """
+    return 1 - pass_at_k_by_prompt(sizes, sizes - correct, k)
+
+
 def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
     """Estimate max@k of each prompt, without bias.
 
