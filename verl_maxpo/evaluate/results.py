@@ -54,7 +54,7 @@ class Average:
         k: As :class:`Estimate`.
         value: Mean over seeds.
         std: Sample standard deviation over seeds, None for one run.
-        interval: That of the run, None for several.
+        interval: Over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
         seeds: Number of runs.
     """
 

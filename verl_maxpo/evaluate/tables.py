@@ -12,8 +12,9 @@ from verl_maxpo.evaluate.estimates import Interval
 from verl_maxpo.evaluate.results import METRICS, VERL, Average, Comparison, Difference, Matching, Side
 
 LEGEND = (
-    "[a, b]: 95% confidence interval over prompts. ±: standard deviation over seeds. unsolved: prompts without a "
-    "correct sample. pass@k and max@k are unbiased; verl's best@k draws with replacement and understates them."
+    "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
+    "deviation over seeds. unsolved: prompts without a correct sample. pass@k and max@k are unbiased; verl's best@k "
+    "draws with replacement and understates them."
 )
 
 
@@ -130,7 +131,7 @@ def _step(step: int | None) -> str:
 def _average(row: Average | None) -> str:
     if row is None:
         return ""
-    return number(row.value) + (_plus_minus(row.std) or _interval(row.interval))
+    return number(row.value) + _plus_minus(row.std) + _interval(row.interval)
 
 
 def _plus_minus(std: float | None) -> str:
