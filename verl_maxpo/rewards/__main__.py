@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from verl_maxpo.rewards.check import check_file
 from verl_maxpo.rewards.config import VerifierConfig
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status is 1 if a row has a problem, 2 if a file cannot be checked."""
+    """Run the command line; the exit status is 1 if a row has a problem or could not be checked, 2 if a file cannot."""
     parser = argparse.ArgumentParser(prog="python -m verl_maxpo.rewards", description=__doc__)
     check = parser.add_subparsers(dest="command", required=True).add_parser(
         "check", help="verify every gold answer as correct and a wrong answer as wrong"
@@ -27,14 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        config = VerifierConfig.of(OmegaConf.from_dotlist(options.option))
+        config = VerifierConfig.from_dotlist(options.option)
         reports = {path: check_file(path, config) for path in options.files}
     except (OSError, ValueError) as error:
         print(f"error: {error}")
         return 2
     for path, report in reports.items():
         print(path, *report.lines(), sep="\n")
-    return int(any(report.problems for report in reports.values()))
+    return int(not all(report.ok for report in reports.values()))
 
 
 if __name__ == "__main__":

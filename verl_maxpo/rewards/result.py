@@ -40,6 +40,7 @@ class VerifierResult:
         format_ok: Whether the response has the form that the task asks for, right or wrong.
         status: How the verification ended.
         message: For people: why the status is not ``ok``.
+        refused: What the verifier tried and may not do, while its verdict stands.
 
     Raises:
         ValueError: The score is not a finite number in [0, 1].
@@ -51,6 +52,7 @@ class VerifierResult:
     format_ok: bool = False
     status: Status = Status.OK
     message: str = ""
+    refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and 0.0 <= self.score <= 1.0):

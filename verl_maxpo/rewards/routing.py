@@ -71,6 +71,7 @@ class Router:
         known = {pattern: Route(verifier) for pattern, verifier in DEFAULT_ROUTES.items() if pattern not in routes}
         self._routes = {**routes, **known}
         self._default = default
+        self.configured = [*routes.values(), *([default] if default else [])]
 
     def find(self, data_source: str) -> Route:
         """Return the route of a data source.
