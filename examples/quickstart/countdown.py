@@ -34,6 +34,11 @@ class Problem(NamedTuple):
         """What the verifier ``countdown`` wants."""
         return json.dumps({"target": self.target, "numbers": [int(digit) for digit in self.digits]})
 
+    @property
+    def solution(self) -> str:
+        """One of the right answers."""
+        return next(text for text, value in expressions(self.digits).items() if value == self.target)
+
 
 def evaluate(expression: str) -> int:
     """Return the value of a valid expression."""

@@ -127,7 +127,9 @@ def save_problems(file: Path, split: str, rows: list[Problem]) -> None:
             "prompt": [[{"role": "user", "content": problem.prompt}] for problem in rows],
             "ability": "math",
             "reward_model": [{"style": "rule", "ground_truth": problem.ground_truth} for problem in rows],
-            "extra_info": [{"split": split, "index": index} for index in range(len(rows))],
+            "extra_info": [
+                {"split": split, "index": index, "solution": problem.solution} for index, problem in enumerate(rows)
+            ],
         }
     ).to_parquet(file)
 

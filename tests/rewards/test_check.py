@@ -90,6 +90,7 @@ def test_a_verifier_that_accepts_everything_is_found(write, capsys, tmp_path, mo
         ("gsm8k", "1 + 1 = 2 #### 1,234", {}),
         ("choice", "(B)", {}),
         ("countdown", '{"target": 24, "numbers": [4, 6]}', {}),
+        ("countdown", '{"target": 24, "numbers": [4, 6]}', {"solution": "4*6"}),
         ("reasoning_gym", "", {"task": "countdown", "entry": repr({"question": "", **ENTRIES["countdown"]})}),
         ("reasoning_gym", "", {"task": "rush_hour", "entry": repr({"question": "", **ENTRIES["rush_hour"]})}),
     ],
@@ -99,7 +100,7 @@ def test_examples_are_right_and_wrong(verifier, ground_truth, extra_info):
     right, wrong = sys.modules[verify.__module__].examples(ground_truth, extra_info)
     assert right is None or verify(right, ground_truth, extra_info).correct
     assert not verify(wrong, ground_truth, extra_info).correct
-    assert (right is None) == (verifier == "countdown" or extra_info.get("task") == "rush_hour")
+    assert (right is None) == ((verifier, extra_info) == ("countdown", {}) or extra_info.get("task") == "rush_hour")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from verl.workers.reward_manager import get_reward_manager_cls as get_legacy_rew
 
 from verl_maxpo.rewards.adapters import custom_reward_function, registration
 
-KEYS = {"score", "acc", "pred", "data_source", "format_ok", "timed_out", "verifier_error"}
+KEYS = {"score", "raw_score", "acc", "pred", "data_source", "format_ok", "timed_out", "verifier_error"}
 
 
 class Tokenizer:

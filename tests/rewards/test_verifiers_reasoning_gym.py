@@ -9,6 +9,7 @@ import textwrap
 from collections import OrderedDict
 from datetime import date
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import reasoning_gym
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reasoning_gym.factory import DATASETS
+from support import gym_audit
 from support.hostile import ENTRIES, EVALUATING
 
 from verl_maxpo.rewards import Status
@@ -61,8 +63,13 @@ def test_agreement_with_the_own_scorer(task: str) -> None:
         assert (result.score, result.correct, result.status, result.format_ok) == (1, True, Status.OK, True)
     for answer in _perturbed(entry["answer"] or "P"):
         result = _verify(task, entry, answer)
-        if result.status is Status.OK:
-            assert result.score == data.score_answer(answer.strip(), entry)
+        if result.status is Status.OK and result.raw_score is not None:
+            assert result.raw_score == data.score_answer(answer.strip(), entry)
+            assert result.score == float(result.correct)
+            assert not result.correct or result.raw_score == 1
+        elif result.status is Status.OK:  # the guard knew
+            assert task in GUARDS
+            assert not result.correct
         else:
             assert result.status in ((Status.UNPARSEABLE, Status.REFUSED) if task in GUARDS else (Status.UNPARSEABLE,))
             assert not result.correct
@@ -109,6 +116,22 @@ def test_scorers_that_evaluate_the_entry_do_not_evaluate_the_answer(task: str) -
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "eval"
     ]
     assert evaluated in (["problem"], ["entry['answer']"])
+
+
+def test_partial_scores_are_kept_where_the_route_says_so() -> None:
+    row = {"task": "polynomial_equations", "entry": entry_to_text({"question": "", **ENTRIES["polynomial_equations"]})}
+    wrong = "<answer>-1.4, 2.0</answer>"
+    kept, dropped = verify(wrong, "", row, partial=True), verify(wrong, "", row)
+    assert 0 < kept.score == kept.raw_score == dropped.raw_score < 1
+    assert (dropped.score, dropped.correct, kept.correct) == (0, False, False)
+    unsolved = {"task": "coin_flip", "entry": entry_to_text({"question": "", **ENTRIES["coin_flip"]})}
+    assert verify("<answer>0</answer>", "", unsolved, partial=True).score == 0  # the scorer says 1
+
+
+@pytest.mark.slow
+def test_what_counts_as_right_without_being_the_gold_answer_is_listed() -> None:
+    documentation = (Path(__file__).parents[2] / "docs/reasoning_gym.md").read_text()
+    assert gym_audit.table() in documentation
 
 
 @settings(max_examples=60, deadline=None)

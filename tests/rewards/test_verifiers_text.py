@@ -186,14 +186,30 @@ def _tokens(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "text",
-    ["x", "f(1)", "1.5", "1j", "2**3", "7//2", "7%2", "1<2", "[1]", "'1'", "1 if 1 else 2", "x.y", "~1", "9" * 31],
+    [
+        "x",
+        "f(1)",
+        "1.5",
+        "1j",
+        "2**3",
+        "7//2",
+        "7%2",
+        "1<2",
+        "[1]",
+        "'1'",
+        "1 if 1 else 2",
+        "x.y",
+        "~1",
+        "1__0",
+        "9" * 31,
+    ],
 )
 def test_arithmetic_refuses(text: str) -> None:
     with pytest.raises(Forbidden):
         check(text)
 
 
-@pytest.mark.parametrize("text", ["", "1+", "(1", "1 2", "08", "1__0"])
+@pytest.mark.parametrize("text", ["", "1+", "(1", "1 2", "08"])
 def test_unreadable_expressions(text: str) -> None:
     with pytest.raises(Unreadable):
         check(text)

@@ -52,4 +52,5 @@ def test_data_has_verls_schema(tmp_path: Path) -> None:
     problem = countdown.problems()[1][5]
     assert row.prompt[0] == {"role": "user", "content": problem.prompt}
     assert row.reward_model["ground_truth"] == problem.ground_truth
-    assert row.extra_info == {"index": 5, "split": "test"}
+    assert row.extra_info == {"index": 5, "split": "test", "solution": problem.solution}
+    assert verify(problem.solution, problem.ground_truth, {}, bare=True).correct

@@ -40,6 +40,7 @@ class VerifierResult:
         format_ok: Whether the response has the form that the task asks for, right or wrong.
         status: How the verification ended.
         message: For people: why the status is not ``ok``.
+        raw_score: The score of the scorer behind the verifier, where ``score`` is another; None where it is the same.
         refused: What the verifier tried and may not do, while its verdict stands.
 
     Raises:
@@ -52,6 +53,7 @@ class VerifierResult:
     format_ok: bool = False
     status: Status = Status.OK
     message: str = ""
+    raw_score: float | None = None
     refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -82,11 +82,12 @@ class ResponseScorer:
             num_tokens: The response's length, for the punishment of long ones; None where it is unknown.
 
         Returns:
-            The same keys for every response: ``score``; ``acc``, ``format_ok``, ``timed_out``, ``verifier_error`` (the
-            verifier raised or died), ``unscored`` (one of these two: there is no verdict) and ``refused`` (the answer
-            was refused as unsafe or too costly, or the verifier tried what a child may not do), each 0 or 1;
-            ``reason``, why it is unscored or refused; ``pred``, by which maj@k votes; ``data_source``, which verl's
-            dumps lack; and with ``overlong_buffer_cfg.log`` verl's ``overlong_reward`` and ``overlong``.
+            The same keys for every response: ``score``; ``raw_score``, that of the scorer behind the verifier; ``acc``,
+            ``format_ok``, ``timed_out``, ``verifier_error`` (the verifier raised or died), ``unscored`` (one of these
+            two: there is no verdict) and ``refused`` (the answer was refused as unsafe or too costly, or the verifier
+            tried what a child may not do), each 0 or 1; ``reason``, why it is unscored or refused; ``pred``, by which
+            maj@k votes; ``data_source``, which verl's dumps lack; and with ``overlong_buffer_cfg.log`` verl's
+            ``overlong_reward`` and ``overlong``.
 
         Raises:
             ValueError: No verifier claims the data source.
@@ -97,6 +98,7 @@ class ResponseScorer:
         refused = result.status is Status.REFUSED or bool(result.refused)
         scored: dict[str, Any] = {
             "score": self._reward(result) + penalty,
+            "raw_score": result.score if result.raw_score is None else result.raw_score,
             "acc": float(result.correct),
             "pred": result.answer or "",
             "data_source": data_source,

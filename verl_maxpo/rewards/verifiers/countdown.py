@@ -56,10 +56,12 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
     return accept(text, correct=_value(tree) == target == claimed)
 
 
-def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, bare: bool = False) -> tuple[None, str]:
-    """Return no right response, since rows hold no solution, and a wrong one: the target itself."""
+def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, bare: bool = False) -> tuple[str | None, str]:
+    """Return the row's ``solution`` if it has one, and a wrong response: the target itself."""
     target, _ = _problem(ground_truth)
-    return None, str(target) if bare else f"<answer>{target}</answer>"
+    solution = extra_info.get("solution")
+    form = "{}" if bare else "<answer>{}</answer>"
+    return None if solution is None else form.format(solution), form.format(target)
 
 
 def _answer(response: str) -> str | None:

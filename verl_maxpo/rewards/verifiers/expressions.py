@@ -16,6 +16,8 @@ MAX_DIGITS = 30
 MAX_BITS = 100_000
 
 _CHARACTERS = re.compile(r"[A-Za-z0-9_+\-*/(). ]*")
+# 0x77, 1_1_9 and 0e1 are numbers to Python, and to no problem.
+_SPELLINGS = re.compile(r"(?<![A-Za-z0-9_])[0-9][0-9.]*[A-Za-z_]")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]+|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
 # Signs that models write for the operators.
@@ -65,6 +67,8 @@ def check(text: str, grammar: Grammar = ARITHMETIC) -> ast.expr:
         raise Forbidden(f"longer than {grammar.max_length} characters or nested deeper than {grammar.max_depth}")
     if not _CHARACTERS.fullmatch(text):
         raise Forbidden("characters that no expression of this task has")
+    if _SPELLINGS.search(text):
+        raise Forbidden("a number in a spelling of Python's")
     if _DIGITS.search(text):
         raise Forbidden(f"a number of more than {MAX_DIGITS} digits")
     try:

@@ -2,28 +2,36 @@
 
 A row's ``extra_info`` has the name of the ``task`` and the ``entry`` that reasoning-gym made, as the text of a Python
 literal (:func:`entry_to_text`): scorers of ``arc_agi`` and ``rearc`` compare tuples, which JSON would make lists of.
-The answer is what the last ``<answer>...</answer>`` holds. ``score`` is the scorer's, partial scores included, and
-``correct`` means a score of 1.
+The answer is what the last ``<answer>...</answer>`` holds, and ``correct`` means that the scorer gives it 1.
+
+Many scorers give something to any answer: 0.5 for "0", 0.42 for "00:00:00". Under max@K such scores are noise that
+ranks wrong answers, so that only right answers score unless the route has ``partial: true``; the scorer's own score is
+reported either way.
 
 Some scorers evaluate the answer as Python, by ``eval`` or SymPy's ``parse_expr``, and some take it as a number of
 repetitions. :data:`GUARDS` has an allow-list for each of them; what is not on it never reaches the scorer.
 
+Some scorers give 1 to what is not solved: ``game_of_life_halting`` to any answer, ``complex_arithmetic`` to ``nan``,
+``coin_flip`` to 0. :data:`SOLVED` says for them what has to hold as well. What stays weak after that is in
+``docs/reasoning_gym.md``, made by an audit of every task.
+
 Scorers run with the default configuration of their task; a few read it (``decimal_arithmetic``: the number of decimal
-places, ``puzzle24``: the range of numbers, ``polynomial_equations``, ``time_intervals``, ``arc_agi``, ``rearc``). Some
-are weak, which is reasoning-gym's affair but worth knowing before training on them: ``game_of_life_halting`` gives any
-answer 1, ``puzzle24`` any four numbers that make 24, ``number_sorting`` a list that is off by up to 1 everywhere. The
-entries of :data:`WITHOUT_GOLD` have no answer of their own. Some of ``intermediate_integration`` have an unevaluated
-``Integral`` for an answer, which is refused: written for any integrand it would score 1.
+places, ``polynomial_equations``, ``time_intervals``, ``arc_agi``, ``rearc``). The entries of :data:`WITHOUT_GOLD` have
+no answer of their own. Some of ``intermediate_integration`` have an unevaluated ``Integral`` for an answer, which is
+refused: written for any integrand it would score 1.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from datetime import date, time
 from enum import Enum
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +39,15 @@ import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
-from verl_maxpo.rewards.verifiers.expressions import Forbidden, Grammar, Unreadable, check, check_literal
+from verl_maxpo.rewards.verifiers.expressions import (
+    Forbidden,
+    Grammar,
+    Unreadable,
+    check,
+    check_literal,
+    evaluate,
+    numbers,
+)
 from verl_maxpo.rewards.verifiers.extraction import last_tag, shorten
 
 MAX_LENGTH = 20_000
@@ -56,7 +72,9 @@ Guard = Callable[[str, Mapping[str, Any]], object]
 
 
 def _arithmetic(answer: str, entry: Mapping[str, Any]) -> None:
-    check(answer, Grammar(decimals=True, max_length=300))
+    """Let expressions of exactly the problem's integers pass, which the scorers look for in the text only."""
+    if sorted(numbers(check(answer, Grammar(max_length=300)))) != sorted(entry["metadata"]["numbers"]):
+        raise _Wrong
 
 
 def _polynomial(answer: str, entry: Mapping[str, Any]) -> None:
@@ -108,13 +126,54 @@ GUARDS: dict[str, Guard] = {
     # a number in the answer is a number of moves
     "rubiks_cube": _matching(r"(?:\D|\d{1,3}(?!\d))*", "a number of more than three digits"),
     "rush_hour": _matching(r"(?:\D|\d{1,3}(?!\d))*", "a number of more than three digits"),
+    # complex("nan") is as near to any number as can be
+    "complex_arithmetic": _matching(r"[0-9ij.+\-()*\s]*", "not a complex number"),
     # its own parser takes the square of the length, and recurses
     "propositional_logic": _matching(r"(?s).*", "too long a statement", max_length=300),
 }
 
 
+def _equals_target(answer: str, entry: Mapping[str, Any]) -> bool:
+    return evaluate(check(answer)) == int(entry["metadata"].get("target", 24))
+
+
+def _is_near(answer: str, entry: Mapping[str, Any]) -> bool:
+    """Within 0.1%: the scorer compares digits up to the end of the shorter number, of which 0 has one."""
+    found, gold = Fraction(answer.replace(",", "")), Fraction(entry["answer"])
+    return abs(found - gold) <= gold / 1000
+
+
+def _is_gold(answer: str, entry: Mapping[str, Any]) -> bool:
+    return _squeezed(answer) == _squeezed(entry["answer"])
+
+
+def _squeezed(text: Any) -> str:
+    return "".join(str(text).split()).lower()
+
+
+def _has_the_same_numbers(answer: str, entry: Mapping[str, Any]) -> bool:
+    found, gold = (json.loads(text.replace("'", '"')) for text in (answer, entry["answer"]))
+    return [*map(float, found)] == [*map(float, gold)]
+
+
+#: What has to hold, beyond a score of 1, for an answer to be right.
+SOLVED: dict[str, Callable[[str, Mapping[str, Any]], bool]] = {
+    "countdown": _equals_target,
+    "puzzle24": _equals_target,
+    "coin_flip": _is_near,
+    "figlet_font": _is_gold,
+    "game_of_life_halting": _is_gold,
+    "number_sorting": _has_the_same_numbers,
+}
+
+
 def verify(
-    response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = "answer"
+    response: str,
+    ground_truth: Any,
+    extra_info: Mapping[str, Any],
+    *,
+    answer_tag: str = "answer",
+    partial: bool = False,
 ) -> VerifierResult:
     """Score a response with the scorer of its task.
 
@@ -123,9 +182,10 @@ def verify(
         ground_truth: Not used; the entry has the answer.
         extra_info: Has ``task``, a name of reasoning-gym, and ``entry``, see :func:`entry_to_text`.
         answer_tag: The tag that holds the answer.
+        partial: Whether wrong answers keep the partial scores that the scorer gives them.
 
     Returns:
-        The result; ``format_ok`` says that the tag is there.
+        The result; ``format_ok`` says that the tag is there, ``raw_score`` is the scorer's.
 
     Raises:
         ValueError: The task is unknown, or the entry is ill-formed.
@@ -145,10 +205,12 @@ def verify(
         return reject(Status.UNPARSEABLE, str(error), shorten(answer), format_ok=True)
     except Forbidden as error:
         return reject(Status.REFUSED, str(error), shorten(answer), format_ok=True)
-    return _score(task, answer, entry)
+    return _score(task, answer, entry, partial)
 
 
-def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = "answer") -> tuple[str | None, str]:
+def examples(
+    ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = "answer", partial: bool = False
+) -> tuple[str | None, str]:
     """Return a right response, None for an entry :data:`WITHOUT_GOLD`, and a wrong one."""
     _, entry = _row(extra_info)
     gold = entry["answer"]
@@ -156,7 +218,7 @@ def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: st
     return right, f"<{answer_tag}>no answer</{answer_tag}>"
 
 
-def _score(task: str, answer: str, entry: dict[str, Any]) -> VerifierResult:
+def _score(task: str, answer: str, entry: dict[str, Any], partial: bool) -> VerifierResult:
     try:
         score = float(_scorer(task)(answer, deepcopy(entry)))  # knight_swap writes into its entry
     except MemoryError:
@@ -166,7 +228,9 @@ def _score(task: str, answer: str, entry: dict[str, Any]) -> VerifierResult:
         return reject(Status.UNPARSEABLE, f"the scorer raised {type(error).__name__}", shorten(answer), format_ok=True)
     if not 0 <= score <= 1:
         return reject(Status.UNPARSEABLE, f"the scorer gave {score}", shorten(answer), format_ok=True)
-    return accept(answer, correct=score == 1, score=score)
+    correct = score == 1 and (task not in SOLVED or SOLVED[task](answer, entry))
+    kept = score if partial and score < 1 else float(correct)
+    return replace(accept(answer, correct=correct, score=kept), raw_score=score)
 
 
 def _check_entry(task: str, entry: dict[str, Any]) -> None:
@@ -200,7 +264,8 @@ def _row(extra_info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def entry_to_text(entry: Mapping[str, Any]) -> str:
     """Write an entry of reasoning-gym as a Python literal, which survives any file format.
 
-    Subclasses of the built-in types, enumerations and NumPy scalars become plain values, dates their ISO text.
+    Subclasses of the built-in types, enumerations and NumPy scalars become plain values, dates
+    and fractions their text.
 
     Raises:
         ValueError: The entry has something that no literal can express.
@@ -240,6 +305,8 @@ def _plain(value: Any) -> Any:
             return value
         case str() | int() | float():
             return next(kind(value) for kind in (str, int, float) if isinstance(value, kind))
+        case Fraction():
+            return str(value)
         case date() | time():
             return value.isoformat()
         case Mapping():
