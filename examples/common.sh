@@ -41,11 +41,11 @@ COMMON=(
 )
 
 prepare() { # prepare FOLDER NAME [option...]: a data set in $DATA/FOLDER, unless there is one
-    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo.data prepare "$2" --out "$DATA/$1" "${@:3}"
+    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}"
 }
 
 check_rewards() { # check_rewards FILE...: every gold answer is right and a wrong one is wrong, or no training
     [ "${CHECK:-true}" = true ] || return 0
-    python -m verl_maxpo.rewards check "$@" ||
+    python -m verl_maxpo check "$@" ||
         { echo "rows with problems, see above: mend them, or train regardless with CHECK=false" >&2; exit 1; }
 }

@@ -19,4 +19,4 @@ for SEED in ${SEEDS:-0 1 2}; do
         touch "$run/finished"
     done
 done
-python -m verl_maxpo.evaluate "${runs[@]}" --out "$OUT/report"
+python -m verl_maxpo evaluate "${runs[@]}" --out "$OUT/report"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +92,7 @@ def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
     import os
 
     return subprocess.run(
-        [sys.executable, "-m", "verl_maxpo.doctor", *arguments],
+        [sys.executable, "-m", "verl_maxpo", "doctor", *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -107,12 +108,16 @@ def test_doctor_is_content_here() -> None:
     assert "algorithm.adv_estimator=maxpo is ready" in result.stdout
 
 
-def test_doctor_finds_hidden_entry_points() -> None:
-    result = doctor("--no-ray", VERL_USE_EXTERNAL_PLUGINS="none")
+def test_doctor_finds_hidden_entry_points(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "findings.json"
+    result = doctor("--no-ray", "--json", str(file), VERL_USE_EXTERNAL_PLUGINS="none")
     assert result.returncode == 1
     assert "[fail] VERL_USE_EXTERNAL_PLUGINS=none hides the entry point maxpo" in result.stdout
     assert "[fail] maxpo is not registered in this process" in result.stdout
     assert "fix: unset it, or add maxpo to it" in result.stdout
+    findings = json.loads(file.read_text())
+    assert [finding["level"] for finding in findings].count("fail") == 2
+    assert all(finding["text"] in result.stdout for finding in findings)
 
 
 def test_doctor_finds_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +150,11 @@ def test_doctor_finds_a_ray_worker_without_the_plugin(tmp_path: Path) -> None:
     # The driver names the module itself; Ray's workers, given another environment, do not find it.
     code = (
         "import sys, ray, verl_maxpo.plugin\n"
-        "from verl_maxpo import doctor\n"
+        "from verl_maxpo.cli import main\n"
         "start = ray.init\n"
         "hidden = {'env_vars': {'VERL_USE_EXTERNAL_PLUGINS': 'none'}}\n"
         "ray.init = lambda **options: start(runtime_env=hidden, **options)\n"
-        "sys.exit(doctor.main([]))\n"
+        "sys.exit(main(['doctor']))\n"
     )
     script = tmp_path / "check.py"
     script.write_text(code)

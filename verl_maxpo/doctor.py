@@ -1,16 +1,11 @@
-"""Say whether ``algorithm.adv_estimator=maxpo`` would run here, and what to do if not.
-
-    python -m verl_maxpo.doctor
-    python -m verl_maxpo.doctor --nodes 2 --gpus 8    # and are so many there and free?
+"""Find out whether ``algorithm.adv_estimator=maxpo`` would run here, and what to do if not: ``verl-maxpo doctor``.
 
 Looks at the installed versions, at how verl found the plugin, and at the estimator registry of this process and of a
-worker on every node of the Ray cluster (``RAY_ADDRESS``, or a local one started for the check). Exits with 1 if
-something would stop a run.
+worker on every node of the Ray cluster (``RAY_ADDRESS``, or a local one started for the check).
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
@@ -203,29 +198,3 @@ def _ray_workers() -> Iterator[Finding]:
             yield Finding("fail", f"{where} cannot import verl: {reason}", "install verl and verl-maxpo there")
         else:
             yield _registration(found, where)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line.
-
-    Returns:
-        1 if something would stop a run, else 0.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m verl_maxpo.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--no-ray", action="store_true", help="do not look into Ray's workers")
-    parser.add_argument("--nodes", type=int, default=1, metavar="N", help="nodes that Ray must have (default 1)")
-    parser.add_argument("--gpus", type=int, default=0, metavar="N", help="free GPUs on each of them")
-    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="how long to wait for them")
-    options = parser.parse_args(arguments)
-    failed = False
-    for finding in examine(ray=not options.no_ray, nodes=options.nodes, gpus=options.gpus, wait=options.wait):
-        print(finding, flush=True)
-        failed |= finding.level == "fail"
-    print("something would stop a run: see the fixes above" if failed else "algorithm.adv_estimator=maxpo is ready")
-    return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any
 
 
-def expect_parameters(module: ModuleType, name: str, expected: list[str]) -> None:
-    """Check that a function of verl takes the parameters that it had when its hook was written.
+def expect_parameters(module: ModuleType, name: str, *expected: list[str]) -> None:
+    """Check that a function of verl takes the parameters that it had when its hook was written, in one of its versions.
 
     Raises:
         RuntimeError: It is missing, or takes others.
@@ -17,8 +17,9 @@ def expect_parameters(module: ModuleType, name: str, expected: list[str]) -> Non
     for attribute in name.split("."):
         target = getattr(target, attribute, None)
     found = list(inspect.signature(target).parameters) if target is not None else None
-    if found != expected:
-        raise changed(module, name, f"a function of ({', '.join(expected)})", str(found))
+    if found not in expected:
+        versions = " or ".join(f"({', '.join(parameters)})" for parameters in expected)
+        raise changed(module, name, f"a function of {versions}", str(found))
 
 
 def changed(module: ModuleType, name: str, expected: str, found: str) -> RuntimeError:

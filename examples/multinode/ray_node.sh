@@ -18,5 +18,5 @@ case "${1:-}" in
 esac
 
 # Ray's processes, and so every worker of a run, keep the environment of this command.
-python -m verl_maxpo.doctor --no-ray >&2
+python -m verl_maxpo doctor --no-ray >&2
 exec ray start "${place[@]}" "${options[@]}"

@@ -36,7 +36,7 @@ else
     done
     if ! wait $training; then
         grep -vE 'WARNING|INFO|UserWarning' "$log" | tail -n 30 >&2
-        echo "training failed; the end of $log is above. \`python -m verl_maxpo.doctor\` looks for causes" >&2
+        echo "training failed; the end of $log is above. \`verl-maxpo doctor\` looks for causes" >&2
         exit 1
     fi
     touch "$RUN/finished"
@@ -44,7 +44,7 @@ fi
 
 echo "3/3  Result"
 mapfile -t runs < <(find "$DATA" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
-python -m verl_maxpo.evaluate "${runs[@]}" --out "$DATA/report"
+python -m verl_maxpo evaluate "${runs[@]}" --out "$DATA/report"
 cat <<END
   report       $DATA/report/report.html
   picture      $DATA/report/report.png

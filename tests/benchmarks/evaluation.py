@@ -59,7 +59,7 @@ def main() -> None:
         dump = Path(folder) / "100.jsonl"
         write_dump(dump, options.lines, options.samples, options.length)
         print(f"{options.lines} lines, {dump.stat().st_size / 2**30:.2f} GiB, {options.samples} samples of a prompt")
-        command = [sys.executable, "-m", "verl_maxpo.evaluate", str(dump), "--out", str(Path(folder) / "report")]
+        command = [sys.executable, "-m", "verl_maxpo", "evaluate", str(dump), "--out", str(Path(folder) / "report")]
         start = time.perf_counter()
         subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
         seconds = time.perf_counter() - start

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import reasoning_gym
 
-from verl_maxpo.data.__main__ import main
+from verl_maxpo.cli import main
 from verl_maxpo.data.rows import SCHEMA
 from verl_maxpo.data.tasks import task_config
 from verl_maxpo.rewards.verifiers.reasoning_gym import entry_from_text

@@ -13,7 +13,7 @@ from support import reference
 
 from verl_maxpo import max_at_k_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
-from verl_maxpo.evaluate.__main__ import main
+from verl_maxpo.cli import main
 from verl_maxpo.evaluate.choose_k import Choice, Choices, choose_k
 from verl_maxpo.evaluate.dumps import read_runs
 
@@ -103,9 +103,9 @@ def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dump = write_rollouts(tmp_path / "rollouts", BINARY)
     main(["choose-k", str(dump), "--k", "1", "5", "--n", "4", "--json", str(tmp_path / "new" / "choice.json")])
-    shown = capsys.readouterr().out
-    assert "rollouts: groups with signal" in shown
-    assert "warning: rollouts: k=5 is not shown for n=4" in shown
+    shown = capsys.readouterr()
+    assert "rollouts: groups with signal" in shown.out
+    assert "warning: rollouts: k=5 is not shown for n=4" in shown.err
     rows = json.loads((tmp_path / "new" / "choice.json").read_text())["rows"]
     assert [(row["n"], row["k"]) for row in rows] == [(6, 1), (6, 5), (4, 1)]
     assert rows[1]["kinds"]["too_many_successes"] == 0.25

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 from verl_maxpo import pass_at_k
-from verl_maxpo.evaluate.__main__ import main
+from verl_maxpo.cli import main
 from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.evaluate.estimates import paired_proportion_interval, proportion_interval
@@ -239,7 +238,7 @@ def test_command_line(tmp_path: Path) -> None:
         write_dump(tmp_path / f"maxpo-seed{seed}", 0, {"p": 0, "q": 1}, n=16)
         write_dump(tmp_path / f"maxpo-seed{seed}", 10, {"p": 16, "q": last}, n=16)
     (tmp_path / "maxpo-seed1" / "validation" / "20.jsonl").write_text("{\n")
-    command = [sys.executable, "-m", "verl_maxpo.evaluate", *sorted(tmp_path.iterdir()), "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "verl_maxpo", "evaluate", *sorted(tmp_path.iterdir()), "--out", tmp_path / "out"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     first, last_step = (line for line in result.stdout.splitlines() if line.startswith("  maxpo  "))
@@ -247,7 +246,7 @@ def test_command_line(tmp_path: Path) -> None:
     pass_at = [np.mean(pass_at_k([16, 16, 16, 16], [16, 4, 16, 0], k)) for k in (1, 2, 4, 8, 16)]
     assert last_step.split()[2:] == ["10", "2", "×", "16", ".250", *(f"{value:.3f}"[1:] for value in pass_at)]
     assert "± .088" in result.stdout  # pass@1: (1 + 1/4)/2 and 1/2
-    assert f"warning: {tmp_path}/maxpo-seed1/validation/20.jsonl: 1 malformed lines left out (line 1:" in result.stdout
+    assert f"warning: {tmp_path}/maxpo-seed1/validation/20.jsonl: 1 malformed lines left out (line 1:" in result.stderr
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         f"report.{suffix}" for suffix in ("html", "json", "md", "png")
     ]
@@ -256,25 +255,7 @@ def test_command_line(tmp_path: Path) -> None:
 def test_files_of_one_kind_are_those_of_the_report(tmp_path: Path) -> None:
     write_dump(tmp_path / "run", 0, {"p": 0, "q": 1}, n=4)
     files = [str(tmp_path / name) for name in ("a.json", "a.md")]
-    main([str(tmp_path / "run"), "--json", files[0], "--markdown", files[1], "--out", str(tmp_path / "out")])
+    options = ["--json", files[0], "--markdown", files[1], "--out", str(tmp_path / "out")]
+    assert main(["evaluate", str(tmp_path / "run"), *options]) == 0
     for file, name in zip(files, ["report.json", "report.md"], strict=True):
         assert Path(file).read_bytes() == (tmp_path / "out" / name).read_bytes()
-
-
-@pytest.mark.parametrize("arguments", [["missing"], ["choose-k", "missing"], [], ["a", "--k", "0"], ["a", "--k", "x"]])
-def test_unusable_arguments_end_with_2(
-    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stopped:
-        main(arguments)
-    assert stopped.value.code == 2
-    assert "error: " in capsys.readouterr().err
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import verl_maxpo.evaluate
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("rich", "msgspec") else object())
-    with pytest.raises(ModuleNotFoundError, match=r"needs msgspec, rich: pip install 'verl-maxpo\[evaluate\]'"):
-        exec(Path(verl_maxpo.evaluate.__file__).read_text(), {})

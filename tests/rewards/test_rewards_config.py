@@ -35,7 +35,10 @@ def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
         ({"score_range": "0,1"}, "score_range: expected list, got str"),
         ({"crash_score": float("inf")}, "crash_score: expected finite numbers, got inf"),
         ({"unscored": "dorp"}, "unscored: expected zero or drop, got 'dorp'"),
-        ({"tiemout": 1}, r"reward\.reward_kwargs has no option 'tiemout' \(did you mean 'timeout'\?\): it has workers, "),
+        (
+            {"tiemout": 1},
+            r"reward\.reward_kwargs has no option 'tiemout' \(did you mean 'timeout'\?\): it has workers, ",
+        ),
         ({"overlong_buffer_cfg": {"lenn": 1}}, r"overlong_buffer_cfg has no option 'lenn' \(did you mean 'len'\?\)"),
         ({"overlong_buffer_cfg": {"enable": "yes please"}}, r"overlong_buffer_cfg\.enable: expected bool, got str"),
         ({"overlong_buffer_cfg": 3}, "overlong_buffer_cfg must be a mapping of options, got 3"),

@@ -20,7 +20,7 @@ import pytest
 from support import recipes
 
 from verl_maxpo import doctor
-from verl_maxpo.data.__main__ import main as data
+from verl_maxpo.cli import main
 
 MULTINODE = recipes.EXAMPLES / "multinode"
 GSM8K = recipes.SCRIPTS["gsm8k"]
@@ -67,13 +67,13 @@ def test_a_job_looks_at_the_nodes_then_runs_the_script(machine: Any, tmp_path: P
     result = machine("submit.sh", "run.sh", "some=[1, 8]", "other='$x'", NNODES="3", GPUS="4", N="6", OUT="no setting")
     assert result.returncode == 0, result.stderr
     check, train = calls(tmp_path)
-    assert check == ["-m", "verl_maxpo.doctor", "--nodes", "3", "--gpus", "4", "--wait", "60"]
+    assert check == ["-m", "verl_maxpo", "doctor", "--nodes", "3", "--gpus", "4", "--wait", "60"]
     overrides = ["trainer.nnodes=3", "trainer.n_gpus_per_node=4", "some=[1, 8]", "other='$x'"]
     assert train == ["train", "N=6", "OUT=", str(tmp_path), *overrides]
 
 
 def test_a_job_does_not_train_where_the_doctor_objects(machine: Any, tmp_path: Path) -> None:
-    result = machine("submit.sh", "run.sh", STOP="verl_maxpo.doctor")
+    result = machine("submit.sh", "run.sh", STOP="verl_maxpo doctor")
     assert result.returncode == 1
     assert "The same command goes on from the last checkpoint" in result.stderr
     assert len(calls(tmp_path)) == 1
@@ -100,7 +100,7 @@ def test_node_without_a_place(machine: Any, arguments: list[str]) -> None:
 
 def test_node_without_the_plugin_does_not_join(machine: Any) -> None:
     assert machine("ray_node.sh", "worker", "10.0.0.1:6379").returncode == 0
-    assert machine("ray_node.sh", "worker", "10.0.0.1:6379", STOP="verl_maxpo.doctor --no-ray").returncode == 1
+    assert machine("ray_node.sh", "worker", "10.0.0.1:6379", STOP="verl_maxpo doctor --no-ray").returncode == 1
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     recipes.make_model(folder / "model")
     samples = [f"{split}={recipes.SAMPLES}/gsm8k_{split}.jsonl" for split in ("train", "test")]
-    assert data(["prepare", "gsm8k", "--local", *samples, "--out", f"{folder}/outputs/data/gsm8k"]) == 0
+    assert main(["prepare", "gsm8k", "--local", *samples, "--out", f"{folder}/outputs/data/gsm8k"]) == 0
     rollouts = folder / "rollouts"
     settings = {"MODEL": str(folder / "model"), "K": "2", "N": str(N), "STEPS": str(STEPS), "CHECK": "false"}
 

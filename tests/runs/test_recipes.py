@@ -104,7 +104,7 @@ def test_recipe(name: str, recorder: Path, tmp_path: Path) -> None:
     config = compose(command)
     check_choices(config)
     val_files = config.data.val_files if OmegaConf.is_list(config.data.val_files) else [config.data.val_files]
-    assert before[-1] == ["-m", "verl_maxpo.rewards", "check", config.data.train_files, *val_files]
+    assert before[-1] == ["-m", "verl_maxpo", "check", config.data.train_files, *val_files]
     prepared = {call[call.index("--out") + 1] for call in before[:-1]}
     assert {str(Path(file).parent) for file in before[-1][3:]} == prepared
     validate(config)
@@ -210,7 +210,7 @@ def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: Path, tm
     names = [f"trainer.experiment_name={Path(run).name}" for run in [runs[0], *runs[2:]]]
     assert [name in call for name, call in zip(names, trained, strict=True)] == [True] * 3
     assert all(call[-1] == "trainer.nnodes=2" for call in trained)
-    assert report == ["-m", "verl_maxpo.evaluate", *runs, "--out", "outputs/gsm8k/report"]
+    assert report == ["-m", "verl_maxpo", "evaluate", *runs, "--out", "outputs/gsm8k/report"]
     again = calls_of(recorder, *compare, folder=tmp_path, **settings)
     assert again == [report]
 
@@ -222,7 +222,7 @@ def test_the_quickstart_is_compared_by_the_same_script(recorder: Path, tmp_path:
     settings = {"ESTIMATORS": "grpo", "DATA": str(tmp_path)}
     (report,) = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "compare.sh", folder=tmp_path, **settings)
     runs = [f"{tmp_path}/grpo-seed{seed}" for seed in range(3)]
-    assert report == ["-m", "verl_maxpo.evaluate", *runs, "--out", f"{tmp_path}/report"]
+    assert report == ["-m", "verl_maxpo", "evaluate", *runs, "--out", f"{tmp_path}/report"]
 
 
 def test_compare_stops_at_a_run_that_fails(recorder: Path, tmp_path: Path) -> None:

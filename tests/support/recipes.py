@@ -89,7 +89,7 @@ def prepare_samples(folder: Path) -> None:
 
 
 def _prepare(folder: Path, *arguments: str) -> None:
-    from verl_maxpo.data.__main__ import main
+    from verl_maxpo.cli import main
 
     assert main(["prepare", *arguments, "--out", str(folder)]) == 0, arguments
 

@@ -57,3 +57,12 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
         if solution_str in ("nan", "out of range"):
             return outcome
     return float(solution_str == ground_truth)
+
+
+def as_text(extra_info):
+    numbers = {key: int(value) for key, value in extra_info.items() if key == "num_turns"}
+    return str(dict(sorted({**extra_info, **numbers}.items())))
+
+
+def echo_extra_info(data_source, solution_str, ground_truth, extra_info):
+    return {"score": 0.0, "pred": as_text(extra_info)}

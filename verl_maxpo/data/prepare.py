@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from verl_maxpo.data.normalise import problem_id
 from verl_maxpo.data.reading import Reader, Row
-from verl_maxpo.data.rows import SCHEMA, DataError, Problem, build_row
+from verl_maxpo.data.rows import SCHEMA, DataError, Problem, RequestError, build_row
 from verl_maxpo.data.sources import Source
 
 MANIFEST = "manifest.json"
@@ -87,10 +87,10 @@ def make_request(source: Source, origin: Mapping[str, Any], options: Options) ->
         options: What the user chose.
 
     Raises:
-        DataError: ``against`` is given for a data set that has no training split.
+        RequestError: ``against`` is given for a data set that has no training split.
     """
     if options.against and "train" not in source.splits:
-        raise DataError(f"--against keeps problems out of a training set, and {source.name} has none")
+        raise RequestError(f"--against keeps problems out of a training set, and {source.name} has none")
     return {
         "format": _FORMAT,
         "set": source.name,
@@ -108,16 +108,16 @@ def find_current(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None
     The hub's revision is not compared: what was once prepared stays until an option changes or the folder is removed.
 
     Raises:
-        DataError: The folder holds something else.
+        RequestError: The folder holds something else.
     """
-    manifest = _read_manifest(out)
+    manifest = read_manifest(out)
     if manifest is None:
         if found := [name for name in ("train.parquet", "test.parquet") if (out / name).exists()]:
-            raise DataError(f"{out} has {found[0]} but no {MANIFEST}: give --out another folder, or remove the file")
+            raise RequestError(f"{out} has {found[0]} but no {MANIFEST}: give --out another folder, or remove the file")
         return None
     prepared = manifest.get("request", request)
     if prepared.get("set") != request["set"]:
-        raise DataError(f"{out} holds {prepared.get('set')}: give --out another folder for {request['set']}")
+        raise RequestError(f"{out} holds {prepared.get('set')}: give --out another folder for {request['set']}")
     # Compared as JSON, which knows no tuples.
     if prepared != json.loads(json.dumps(request)):
         return None
@@ -234,7 +234,7 @@ def _write_split(selection: _Selection, rows: Iterator[Row], file: Path) -> None
         shown = "\n  ".join(counts.bad_rows + ["..."] * (counts.bad > _SHOWN_ROWS))
         raise DataError(
             f"{name} has {counts.bad} malformed rows of {counts.read}:\n  {shown}\n"
-            "mend them, or leave them out with --skip-bad-rows"
+            "fix them, or leave them out with --skip-bad-rows"
         )
     if not counts.written:
         raise DataError(f"{name}: no row is left ({counts})")
@@ -247,12 +247,13 @@ def _problem_ids(file: Path) -> Iterator[str]:
             for batch in parquet.iter_batches(_BATCH_SIZE, columns=["extra_info.question"]):
                 yield from (problem_id(row["extra_info"]["question"]) for row in batch.to_pylist())
     except (OSError, KeyError, TypeError, pa.ArrowException) as error:
-        raise DataError(
+        raise RequestError(
             f"--against {file}: expected a prepared file, whose extra_info has the question; got {error!r:.200}"
         ) from error
 
 
-def _read_manifest(out: Path) -> dict[str, Any] | None:
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """Return the manifest of a folder, None where there is none, empty where it cannot be read."""
     file = out / MANIFEST
     if not file.exists():
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from verl_maxpo.data.rows import DataError
+from verl_maxpo.data.rows import DataError, RequestError
 from verl_maxpo.data.sources import Source
 
 Row = Mapping[str, Any]
@@ -77,7 +77,7 @@ def local_files(source: Source, arguments: Iterable[str]) -> dict[str, list[Path
     """Read ``FILE`` or ``SPLIT=FILE`` arguments.
 
     Raises:
-        DataError: A split has no file, a file is missing or empty or has an unknown ending.
+        RequestError: A split has no file, a file is missing or empty or has an unknown ending.
     """
     files: dict[str, list[Path]] = {split: [] for split in source.splits}
     for argument in arguments:
@@ -87,9 +87,9 @@ def local_files(source: Source, arguments: Iterable[str]) -> dict[str, list[Path
         elif len(files) == 1:
             files[next(iter(files))].append(_existing(Path(argument)))
         else:
-            raise DataError(f"{source.name} needs --local {_usage(source)}, got {argument!r}")
+            raise RequestError(f"{source.name} needs --local {_usage(source)}, got {argument!r}")
     if missing := [split for split in files if not files[split]]:
-        raise DataError(f"{source.name} needs --local {_usage(source)}, got no file for {_names(missing)}")
+        raise RequestError(f"{source.name} needs --local {_usage(source)}, got no file for {_names(missing)}")
     return files
 
 
@@ -103,11 +103,11 @@ def _names(names: Iterable[str]) -> str:
 
 def _existing(file: Path) -> Path:
     if file.suffix not in _BUILDERS:
-        raise DataError(f"{file}: expected a file ending in {_names(_BUILDERS)}, got {file.suffix or 'no ending'!r}")
+        raise RequestError(f"{file}: expected a file ending in {_names(_BUILDERS)}, got {file.suffix or 'no ending'!r}")
     if not file.is_file():
-        raise DataError(f"{file}: there is no such file")
+        raise RequestError(f"{file}: there is no such file")
     if file.stat().st_size == 0:
-        raise DataError(f"{file}: the file is empty")
+        raise RequestError(f"{file}: the file is empty")
     return file
 
 

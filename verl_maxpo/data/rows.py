@@ -33,7 +33,11 @@ SCHEMA = pa.schema(
 
 
 class DataError(Exception):
-    """What stops a preparation; the message is for the user: what was expected, what came and how to mend it."""
+    """What stops a preparation; the message is for the user: what was expected, what came and how to fix it."""
+
+
+class RequestError(DataError):
+    """What was asked for cannot be: an unknown name, a file that is not there, options that do not go together."""
 
 
 @dataclass(frozen=True)

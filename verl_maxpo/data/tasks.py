@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from verl_maxpo.data.reading import Reader, Row
-from verl_maxpo.data.rows import DataError, Problem
+from verl_maxpo.data.rows import Problem, RequestError
 from verl_maxpo.data.sources import Source
 
 _INSTRUCTION = "Think step by step, then give the final answer within <answer> </answer> tags."
@@ -33,13 +33,13 @@ def task_source(task: str) -> Source:
     answer, the ground truth is empty.
 
     Raises:
-        DataError: reasoning-gym has no such task.
+        RequestError: reasoning-gym has no such task.
     """
     from reasoning_gym.factory import DATASETS
 
     if task not in DATASETS:
         near = difflib.get_close_matches(task, DATASETS) or sorted(DATASETS)
-        raise DataError(f"reasoning-gym has no task {task!r}; near it are: {', '.join(near)}")
+        raise RequestError(f"reasoning-gym has no task {task!r}; near it are: {', '.join(near)}")
     return Source(
         name=f"reasoning_gym:{task}",
         data_source=f"reasoning_gym/{task}",
@@ -79,7 +79,7 @@ def task_config(arguments: Iterable[str]) -> dict[str, Any]:
     {'max_terms': 4, 'operators': ['+', '-'], 'style': 'plain'}
 
     Raises:
-        DataError: An argument is neither.
+        RequestError: An argument is neither.
     """
     config: dict[str, Any] = {}
     for argument in arguments:
@@ -90,7 +90,7 @@ def task_config(arguments: Iterable[str]) -> dict[str, Any]:
         elif equals and key.isidentifier():
             config[key] = _json_or_text(value)
         else:
-            raise DataError(f"--task-config takes KEY=VALUE or a JSON object, got {argument!r}")
+            raise RequestError(f"--task-config takes KEY=VALUE or a JSON object, got {argument!r}")
     return config
 
 
@@ -107,13 +107,13 @@ def _create(task: str, config: Mapping[str, Any], *, size: int, seed: int) -> An
 
     known = {field.name for field in dataclasses.fields(DATASETS[task][1])} - {"size", "seed"}
     if unknown := sorted(set(config) - known):
-        raise DataError(
+        raise RequestError(
             f"{task} has no option {', '.join(unknown)}; --task-config takes: {', '.join(sorted(known)) or 'none'}"
         )
     try:
         return create_dataset(task, size=size, seed=seed, **config)
     except Exception as error:
-        raise DataError(f"{task} does not accept {dict(config)}: {type(error).__name__}: {error}") from error
+        raise RequestError(f"{task} does not accept {dict(config)}: {type(error).__name__}: {error}") from error
 
 
 def _problem(task: str, entry: Row) -> Problem:

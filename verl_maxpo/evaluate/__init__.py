@@ -1,7 +1,7 @@
 """Evaluation from verl's dumps: unbiased pass@k and max@k with intervals, and which k a run should train with.
 
-    python -m verl_maxpo.evaluate RUN [RUN ...] [--k 1 2 4 8] [--out DIR]
-    python -m verl_maxpo.evaluate choose-k DUMP [DUMP ...] [--k 1 2 4 8] [--n 8 16]
+    verl-maxpo evaluate RUN [RUN ...] [--k 1 2 4 8] [--out DIR]
+    verl-maxpo choose-k DUMP [DUMP ...] [--k 1 2 4 8] [--n 8 16]
 
 ===============  ======================================================================================
 ``dumps``        reading: a run is a folder of JSON lines
@@ -16,9 +16,3 @@
 
 It needs ``pip install 'verl-maxpo[evaluate]'`` and imports neither verl nor Ray.
 """
-
-from importlib.util import find_spec
-
-_missing = [name for name in ("jinja2", "matplotlib", "msgspec", "rich", "scipy") if find_spec(name) is None]
-if _missing:
-    raise ModuleNotFoundError(f"evaluation needs {', '.join(_missing)}: pip install 'verl-maxpo[evaluate]'")

@@ -1,30 +1,12 @@
 """What each k would have given on the rewards of a rollout dump, so that k and the group size n are chosen from data.
 
-    python -m verl_maxpo.evaluate choose-k DUMP [DUMP ...] [--k 1 2 4 8] [--n 8 16] [--json FILE]
-
-A DUMP is a folder of rollouts (where trainer.rollout_data_dir points) or a file. Groups are formed by uid as in
-training, or by the text of the prompt where there is none (verl's legacy trainer), so that a prompt that occurs twice
-in a step is one group there.
-
-signal           groups that teach anything: advantages that are not all 0; the other kinds add up to the rest
-all fail         all rewards equal, and not above 0
-all equal        all rewards equal, and above 0
-too many         more than n - k responses share the best reward, and not all
-nonzero          samples whose MaxPO advantage is not 0
-max@k, gain      unbiased max@k of the dump, and what it has over max@1: what taking the best of k would give now, not
-                 what training with k will
-E[A^2]           mean square of the advantages of each baseline, times k as in training; a group that is too small for
-                 a baseline counts as zeros. It is no proxy for the variance of the gradient
-
-A smaller n (--n) is shown for rewards of 0 and 1: the expectation over subgroups drawn without replacement, exact by
-the hypergeometric distribution, but without the baseline "adaptive", which depends on the other groups of a batch.
+``verl-maxpo choose-k --help`` says what the columns mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,7 +15,6 @@ from scipy.stats import hypergeom
 from verl_maxpo.best_of_k.advantages import labelled_max_at_k_advantages, ranked_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
 from verl_maxpo.best_of_k.objectives import Objective
-from verl_maxpo.evaluate import report
 from verl_maxpo.evaluate.dumps import Run, Samples, describe_unread
 from verl_maxpo.evaluate.estimates import Floats, Ints, max_at_k_by_prompt
 from verl_maxpo.evaluate.tables import Table, number
@@ -231,14 +212,3 @@ def tables(choices: Choices) -> Iterator[Table]:
                 for row in rows
             ],
         )
-
-
-def write_json(choices: Choices, file: Path) -> None:
-    """Write all numbers as JSON.
-
-    Args:
-        choices: What to write.
-        file: Where to; its folder is made if need be.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    report.write_json(choices, file)

@@ -38,8 +38,9 @@ def write_json(rows: object, file: Path) -> None:
 
     Args:
         rows: Dataclasses, or lists and dictionaries of them.
-        file: Where to.
+        file: Where to; its folder is made if need be.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n")
 
 
@@ -48,8 +49,9 @@ def write_markdown(comparison: Comparison, file: Path) -> None:
 
     Args:
         comparison: What to write.
-        file: Where to.
+        file: Where to; its folder is made if need be.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     parts = ["# Evaluation\n", *(table.markdown() for table in tables(comparison, all_steps=True)), f"{LEGEND}\n"]
     notes = "\n".join(f"- {note}" for note in comparison.notes)
     text = "\n".join([*parts, *([f"**Warnings**\n\n{notes}\n"] if notes else [])])

@@ -61,6 +61,13 @@ class Report:
             yield f"  ... and {len(self.problems) - limit} more"
         yield f"{len(self.problems)} problem(s)"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON knows it, with all problems."""
+        unchecked = [{"data_source": s, "reason": reason, "rows": n} for (s, reason), n in self.unchecked.items()]
+        problems = [{"row": row, "problem": problem} for row, problem in self.problems]
+        refused = [{"data_source": s, "tried": tried, "times": n} for (s, tried), n in self.refused.items()]
+        return {"rows": dict(self.rows), "unchecked": unchecked, "refused": refused, "problems": problems}
+
 
 def check_file(path: Path, config: VerifierConfig, *, progress: bool = True) -> Report:
     """Check every row of a parquet or JSON-lines file in verl's schema.

@@ -68,7 +68,7 @@ class Verifier(Protocol):
     raises becomes the status ``crash``.
 
     Its module may also have a function ``examples(ground_truth, extra_info, **options)``, which returns a right
-    response (None where the row holds none) and a wrong one, for ``python -m verl_maxpo.rewards check``; and a function
+    response (None where the row holds none) and a wrong one, for ``verl-maxpo check``; and a function
     ``prepare(**options)``, which is called before the process is locked down, to load what the options name.
     """
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from verl_maxpo.rewards.registry import find_verifier
 
-#: Routes of the data sources that verl and ``python -m verl_maxpo.data`` know; a configuration's own come first.
+#: Routes of the data sources that verl and ``verl-maxpo prepare`` know; a configuration's own come first.
 DEFAULT_ROUTES: Mapping[str, str] = {
     "openai/gsm8k": "gsm8k",
     "lighteval/MATH": "math",

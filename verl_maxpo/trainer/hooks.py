@@ -1,4 +1,4 @@
-"""The hook on verl's trainer: lets the estimator count sessions and log metrics."""
+"""The hooks on verl's trainers: the estimator counts sessions and logs metrics, validation estimates pass@k."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ import wrapt
 from verl_maxpo.guards import expect_parameters
 from verl_maxpo.trainer.estimator import ESTIMATOR_NAME
 from verl_maxpo.trainer.sessions import trainer_step
+from verl_maxpo.trainer.validation import switched_on, validation_metrics
 
 logger = logging.getLogger(__name__)
 
 
 def install() -> None:
-    """Apply what lets the estimator count sessions and log metrics."""
+    """Apply the hooks when verl's trainers are imported."""
     wrapt.register_post_import_hook(show_trainer_step, "verl.trainer.ppo.v1.trainer_base")
+    for trainer in ("verl.trainer.ppo.v1.trainer_base", "verl.trainer.ppo.ray_trainer"):
+        wrapt.register_post_import_hook(add_validation_metrics, trainer)
 
 
 def show_trainer_step(module: ModuleType) -> None:
@@ -40,3 +43,38 @@ def show_trainer_step(module: ModuleType) -> None:
         arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
         with trainer_step(arguments["batch"].keys, arguments["metrics"]):
             return wrapped(*args, **kwargs)
+
+
+def add_validation_metrics(module: ModuleType) -> None:
+    """Add pass@k and max@k to the validation metrics of a trainer, whatever its estimator.
+
+    Validation works without, so that a verl that has changed, or values that cannot be used, are a warning.
+    """
+    without = "Until then validation has no pass@k"
+    try:
+        if not switched_on():
+            return
+        expect_parameters(
+            module,
+            "process_validation_metrics",
+            ["data_sources", "sample_uids", "infos_dict", "seed", "expected_acc_counts"],
+            ["data_sources", "sample_uids", "infos_dict", "seed"],  # 0.9.0
+        )
+    except (RuntimeError, ValueError) as error:
+        logger.warning("%s. %s", error, without)
+        return
+
+    @wrapt.patch_function_wrapper(module, "process_validation_metrics")
+    def process_validation_metrics(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        metrics = wrapped(*args, **kwargs)
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+        arguments.pop("seed", None)
+        try:
+            ours = validation_metrics(**arguments)
+        except (TypeError, ValueError) as error:
+            logger.warning("this validation has no pass@k and max@k: %s", error)
+            return metrics
+        for source, variables in ours.items():
+            for variable, values in variables.items():
+                metrics[source][variable] = {**values, **metrics[source][variable]}
+        return metrics

@@ -91,7 +91,7 @@ class VerifierPool:
         raise VerifierPoolError(
             f"the pool of verifiers failed {_ATTEMPTS} times in a row, last with {outcome!r}: the machine may be out "
             "of memory or processes, or a verifier fails to load "
-            "(`python -m verl_maxpo.rewards check DATA` shows more)"
+            "(`verl-maxpo check DATA` shows more)"
         )
 
     def close(self) -> None:

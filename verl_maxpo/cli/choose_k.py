@@ -1,0 +1,54 @@
+"""Show which k and n would give a signal, from the rewards of a rollout dump.
+
+    verl-maxpo choose-k outputs/rollouts
+    verl-maxpo choose-k outputs/rollouts --k 1 2 4 8 --n 8 16
+
+A DUMP is a folder of rollouts (where trainer.rollout_data_dir points) or a
+file. Groups are formed by uid as in training, or by the text of the prompt
+where there is none (verl's legacy trainer), so that a prompt that occurs twice
+in a step is one group there.
+
+signal       groups that teach anything: advantages that are not all 0; the
+             other kinds add up to the rest
+all fail     all rewards equal, and not above 0
+all equal    all rewards equal, and above 0
+too many     more than n - k responses share the best reward, and not all
+nonzero      samples whose MaxPO advantage is not 0
+max@k, gain  unbiased max@k of the dump, and what it has over max@1: what
+             taking the best of k would give now, not what training with k will
+E[A^2]       mean square of the advantages of each baseline, times k as in
+             training; a group that is too small for a baseline counts as
+             zeros. It is no proxy for the variance of the gradient
+
+A smaller n (--n) is shown for rewards of 0 and 1: the expectation over
+subgroups drawn without replacement, exact by the hypergeometric distribution,
+but without the baseline "adaptive", which depends on the other groups of a
+batch.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from verl_maxpo.cli.common import add_json, positive
+from verl_maxpo.cli.dumps import read, show
+from verl_maxpo.evaluate import choose_k
+from verl_maxpo.evaluate.report import write_json
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("paths", type=Path, nargs="+", metavar="DUMP", help="folder or file")
+    parser.add_argument("--k", type=positive, nargs="+", metavar="K", help="default: the powers of two that n allows")
+    parser.add_argument("--n", type=positive, nargs="+", metavar="N", help="group sizes below that of the dump")
+    add_json(parser)
+
+
+def run(options: Namespace) -> int:
+    """Evaluate the dumps and show what comes of it."""
+    choices = choose_k.choose_k(read(options.paths, by_uid=True), options.k, options.n)
+    show(choose_k.tables(choices), choose_k.LEGEND, choices.notes)
+    if options.json:
+        write_json(choices, options.json)
+    return 0

@@ -1,0 +1,33 @@
+"""What ``evaluate`` and ``choose-k`` share: they read dumps and show tables."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+from verl_maxpo.cli.common import CommandError
+from verl_maxpo.evaluate.dumps import Run, read_runs
+from verl_maxpo.evaluate.tables import Table
+
+
+def read(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
+    """Read the runs, see :func:`~verl_maxpo.evaluate.dumps.read_runs`."""
+    try:
+        return read_runs(paths, by_uid=by_uid)
+    except (ValueError, OSError) as error:
+        raise CommandError(error) from error
+
+
+def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
+    """Print tables and, on stderr, warnings."""
+    # Tables are as wide as they are: numbers must not be cut, and output may be no terminal.
+    console = Console(markup=False, emoji=False, highlight=False, width=10_000)
+    for table in tables:
+        console.print(table.rich())
+    print(textwrap.fill(legend, 110), flush=True)
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)

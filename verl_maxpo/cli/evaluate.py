@@ -1,0 +1,47 @@
+"""Unbiased pass@k and max@k of runs, with intervals, from verl's dumps.
+
+    verl-maxpo evaluate outputs/gsm8k/maxpo-seed0
+    verl-maxpo evaluate outputs/gsm8k/*-seed? --k 1 8 16 --out report
+
+A RUN is a folder with validation/*.jsonl (where trainer.validation_data_dir
+points) or *.jsonl, or a single file. Any JSON lines with a prompt (prompt_id,
+input or uid) and a score will do; acc, data_source, step and pred are used
+where they are. Runs whose names differ by -seed<N> only are averaged; prompts
+of different runs are matched by their text. pass@k is of acc if that is 0 or 1
+throughout, else of score if that is; otherwise there is max@k of score only.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from verl_maxpo.cli.common import add_json, positive
+from verl_maxpo.cli.dumps import read, show
+from verl_maxpo.evaluate.comparison import compare
+from verl_maxpo.evaluate.report import write_json, write_markdown, write_report
+from verl_maxpo.evaluate.tables import LEGEND, tables
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("paths", type=Path, nargs="+", metavar="RUN", help="folder or file")
+    parser.add_argument(
+        "--k", type=positive, nargs="+", metavar="K", help="default: the powers of two up to the number of samples"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .md, .png and .html there")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
+    add_json(parser)
+
+
+def run(options: Namespace) -> int:
+    """Evaluate the runs and show what comes of it."""
+    comparison = compare(read(options.paths), options.k)
+    show(tables(comparison), LEGEND, comparison.notes)
+    if options.json:
+        write_json(comparison, options.json)
+    if options.markdown:
+        write_markdown(comparison, options.markdown)
+    if options.out:
+        print(*(f"written: {file}" for file in write_report(comparison, options.out)), sep="\n")
+    return 0
