@@ -4,11 +4,11 @@
 
 case "$ESTIMATOR" in
     maxpo) ADVANTAGE=(algorithm.adv_estimator=maxpo) ;;
-    loo_minus_one | loo | none | group_mean | adaptive)
+    loo_minus_one | loo | none | group_mean)
         ADVANTAGE=(algorithm.adv_estimator=maxpo algorithm.maxpo.baseline="$ESTIMATOR") ;;
     grpo | rloo | grpo_passk) ADVANTAGE=(algorithm.adv_estimator="$ESTIMATOR") ;;
     *)
-        echo "ESTIMATOR must be maxpo, one of its other baselines (loo_minus_one, loo, none, group_mean, adaptive) or" \
+        echo "ESTIMATOR must be maxpo, one of its other baselines (loo_minus_one, loo, none, group_mean) or" \
             "grpo, rloo, grpo_passk of verl; got $ESTIMATOR" >&2
         exit 2 ;;
 esac

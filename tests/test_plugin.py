@@ -122,15 +122,17 @@ def test_doctor_finds_hidden_entry_points(tmp_path: Path) -> None:
 
 def test_doctor_finds_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     from verl_maxpo import doctor
+    from verl_maxpo.rewards.isolation.messages import Layer
 
     missing = {"TransferQueue", "vllm", "sglang", "math-verify"}
     installed = doctor._installed
     monkeypatch.setattr(doctor, "_installed", lambda package: None if package in missing else installed(package))
-    monkeypatch.setattr(doctor, "has_seccomp", lambda: False)
+    monkeypatch.setattr(doctor, "probe_layers", lambda: [Layer("landlock", True), Layer("system calls", False, "why")])
     findings = list(doctor.examine(ray=False))
     notes = [finding.text for finding in findings if finding.level == "note"]
     assert "math-verify is missing, for verifiers" in notes
-    assert any("no seccomp filter" in note for note in notes)
+    assert "not around it: system calls (why)" in notes
+    assert any(finding.text == "around a verifier's process: landlock" for finding in findings)
     failures = [finding for finding in findings if finding.level == "fail"]
     assert [finding.fix for finding in failures] == [
         "pip install 'verl-maxpo[trainer]'",

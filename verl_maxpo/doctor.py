@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 
 from verl_maxpo import TESTED_VERL
-from verl_maxpo.rewards.isolation.lockdown import has_seccomp
+from verl_maxpo.rewards.isolation.pool import probe_layers
 from verl_maxpo.rewards.registry import verifier_names
 from verl_maxpo.trainer import estimator
 
@@ -138,9 +138,21 @@ def _verifiers() -> Iterator[Finding]:
     missing = [package for package in ("math-verify", "reasoning-gym") if _installed(package) is None]
     if missing:
         yield Finding("note", f"{', '.join(missing)} is missing, for verifiers", "pip install 'verl-maxpo[rewards]'")
-    if not has_seccomp():
-        fix = "install libseccomp2 (Linux), see verl_maxpo/rewards/sandbox.py"
-        yield Finding("note", "no seccomp filter for verifiers: Python's audit hook guards them alone", fix)
+    yield from _lockdown()
+
+
+def _lockdown() -> Iterator[Finding]:
+    """Say which layers around a verifier's process are there; the reward manager runs with those that are."""
+    try:
+        layers = probe_layers()
+    except RuntimeError as error:
+        yield Finding("fail", f"verifiers have no process to run in: {error}", "see docs/isolation.md")
+        return
+    present = ", ".join(layer.name for layer in layers if layer.present)
+    yield Finding("ok", f"around a verifier's process: {present or 'nothing but limits'}")
+    for layer in layers:
+        if not layer.present:
+            yield Finding("note", f"not around it: {layer.name} ({layer.reason})", "see docs/isolation.md")
 
 
 def _ray_cluster(nodes: int, gpus: int, wait: float) -> Iterator[Finding]:

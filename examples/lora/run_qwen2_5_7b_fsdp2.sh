@@ -5,7 +5,7 @@ set -euo pipefail
 
 # ---- settings, each of which the environment may override ----
 MODEL=${MODEL:-Qwen/Qwen2.5-7B-Instruct}
-ESTIMATOR=${ESTIMATOR:-maxpo} # or loo_minus_one, loo, none, group_mean, adaptive; grpo, rloo, grpo_passk of verl
+ESTIMATOR=${ESTIMATOR:-maxpo} # or loo_minus_one, loo, none, group_mean; grpo, rloo, grpo_passk of verl
 K=${K:-8}                     # the K of max@K
 N=${N:-16}                    # responses for a prompt, more than K
 SEED=${SEED:-0}               # of the data order and of sampling

@@ -145,13 +145,18 @@ def bench_estimators(device: str, rounds: int) -> list[dict[str, Any]]:
 
 
 def bench_core(device: str, rounds: int) -> list[dict[str, Any]]:
-    """Time the core beside ``torch.sort`` of the same tensor."""
+    """Time the core for one k and for all beside ``torch.sort`` of the same tensor."""
     rows = []
     for shape, k in [((512, 16), 8), ((512, 64), 16), ((4096, 256), 16), ((1, 2**17), 16), ((1, 2**20), 16)]:
         rewards = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
-        calls = {"core": lambda x=rewards, k=k: max_at_k_advantages(x, k), "sort": lambda x=rewards: x.sort(dim=-1)}
+        calls = {
+            "sort": lambda x=rewards: x.sort(dim=-1),
+            "core": lambda x=rewards, k=k: max_at_k_advantages(x, k),
+            "k=all": lambda x=rewards: max_at_k_advantages(x, "all"),
+        }
         medians = time_all(calls, device, 5 * rounds, budget_s=5)
-        rows.append({"shape": list(shape), "k": k, **medians, "ratio": medians["core"] / medians["sort"]})
+        ratios = {"core/sort": medians["core"] / medians["sort"], "all/core": medians["k=all"] / medians["core"]}
+        rows.append({"shape": list(shape), "k": k, **medians, **ratios})
     return rows
 
 

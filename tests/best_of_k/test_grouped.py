@@ -9,13 +9,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from verl_maxpo import grouped_max_at_k_advantages, max_at_k_advantages
 
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
-]
 # Group of each row: "abcdef" have 6, 5, 4, 3, 2 and 1 members and are interleaved, "a" comes last.
 LAYOUT = "fcbadbcaebadcabaebcda"
 REPEATED = "aabbbcaabcacbbc"
@@ -46,7 +43,7 @@ def object_array(ids: Sequence[Any]) -> np.ndarray:
     return array
 
 
-MIXED = [("prompt", 1), 1, None, "1", 2.5, frozenset({1})]
+MIXED = [("prompt", 1), 1, "", "1", 2.5, frozenset({1})]
 HUGE = [2**63 - 1, -(2**63), 2**53, 2**53 + 1, -1, 0]  # two of them are one float64
 GROUP_IDS = {
     "string": LAYOUT,
@@ -73,20 +70,13 @@ GROUP_IDS = {
 }
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("k", range(1, 8))
-def test_groups_of_every_size_in_any_order(k, device):
-    rewards = normal(len(LAYOUT)).to(device)
-    actual = grouped_max_at_k_advantages(rewards, LAYOUT, k)
-    assert actual.device == rewards.device
-    assert torch.equal(actual, one_call_per_group(rewards, LAYOUT, k))
-
-
-@pytest.mark.parametrize("k", range(1, 8))
-def test_undersized_groups_get_zeros_and_the_others_signal(k):
-    advantages = grouped_max_at_k_advantages(normal(len(LAYOUT)), LAYOUT, k)
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_groups_of_every_size_in_any_order(k):
+    rewards = normal(len(LAYOUT))
+    advantages = grouped_max_at_k_advantages(rewards, LAYOUT, k)
+    assert torch.equal(advantages, one_call_per_group(rewards, LAYOUT, k))
     sizes = torch.tensor([LAYOUT.count(group) for group in LAYOUT])
-    assert torch.equal(advantages != 0, sizes > k)
+    assert torch.equal(advantages != 0, sizes > k)  # undersized groups get zeros
 
 
 @pytest.mark.parametrize("kind", GROUP_IDS)
@@ -128,11 +118,10 @@ def test_many_groups_of_many_sizes():
     assert torch.equal(grouped_max_at_k_advantages(rewards, layout, 4), expected)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize(("ours", "theirs"), [(1e-3, 1e12), (1e12, 1e-3), (1.0, 1e300)])
-def test_the_scale_of_another_group_does_not_matter(ours, theirs, k, device):
-    rewards = torch.tensor([ours, theirs] * 5, dtype=torch.float64, device=device) * normal(10).to(device)
+def test_the_scale_of_another_group_does_not_matter(ours, theirs, k):
+    rewards = torch.tensor([ours, theirs] * 5, dtype=torch.float64) * normal(10)
     together = grouped_max_at_k_advantages(rewards, ["ours", "theirs"] * 5, k)
     assert torch.equal(together[0::2], max_at_k_advantages(rewards[0::2], k))
     assert torch.equal(together[1::2], max_at_k_advantages(rewards[1::2], k))
@@ -163,10 +152,9 @@ def test_an_empty_batch(group_ids, dtype):
     assert advantages.dtype == dtype
 
 
-@pytest.mark.parametrize("k", [1, 2, 5])
-def test_gradcheck(k):
+def test_gradcheck():
     rewards = normal(len(LAYOUT)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda rewards: grouped_max_at_k_advantages(rewards, LAYOUT, k), rewards)
+    assert torch.autograd.gradcheck(lambda rewards: grouped_max_at_k_advantages(rewards, LAYOUT, 2), rewards)
 
 
 def test_gradients_stay_within_the_group():
@@ -189,9 +177,8 @@ def test_lengths_that_do_not_match(group_ids):
         (torch.zeros(2, 2), "ab"),
         (torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.int64)),
         (torch.zeros(4), torch.zeros(2, 2, dtype=torch.int64)),
-        (torch.zeros(()), torch.tensor(0)),
     ],
-    ids=["rewards", "both", "group_ids", "scalars"],
+    ids=["rewards", "both", "group_ids"],
 )
 def test_shapes_that_are_not_one_dimensional(rewards, group_ids):
     with pytest.raises(ValueError, match="rewards and group_ids must be one-dimensional and of one length, got"):
@@ -202,29 +189,28 @@ def test_shapes_that_are_not_one_dimensional(rewards, group_ids):
     "group_ids", [[["a"], ["b"]], [{}, {}], object_array([["a"], ["b"]]), np.zeros((2, 2))], ids=repr
 )
 def test_ids_that_are_not_hashable(group_ids):
-    with pytest.raises(TypeError, match="unhashable"):
+    with pytest.raises(TypeError, match=r"the id of a prompt must be hashable, such as a string, got .* for row 0"):
         grouped_max_at_k_advantages(torch.zeros(2), group_ids, 1)
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_k_below_one(k):
-    with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
-        grouped_max_at_k_advantages(torch.zeros(4), "aabb", k)
+@pytest.mark.parametrize(
+    "group_ids", [[None] * 3, ["a", None, "a"], np.array(["a", None, "b"], dtype=object)], ids=repr
+)
+def test_ids_that_are_missing(group_ids):
+    row = list(group_ids).index(None)
+    with pytest.raises(ValueError, match=f"every response needs the id of its prompt, got None for row {row}"):
+        grouped_max_at_k_advantages(torch.zeros(3), group_ids, 1)
 
 
-@pytest.mark.parametrize("k", [True, 2.0, "2", None], ids=repr)
-def test_k_of_a_wrong_type(k):
-    with pytest.raises(TypeError, match=re.escape(f"k must be an integer, got {k!r}")):
-        grouped_max_at_k_advantages(torch.zeros(4), "aabb", k)
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_rewards_that_are_not_finite_are_named_by_row(bad):
     rewards = torch.tensor([0.0, bad, 1.0, bad])
     with pytest.raises(ValueError, match="rewards must be finite, got 2 NaN or infinite of 4, at 1, 3:"):
         grouped_max_at_k_advantages(rewards, "abab", 1)
 
 
-def test_an_unknown_baseline():
-    with pytest.raises(ValueError, match=r"baseline must be one of \[.*'l2o'.*\], got 'L2O'"):
-        grouped_max_at_k_advantages(torch.zeros(4), "aabb", 1, baseline="L2O")
+def test_lists_and_arrays():
+    rewards = normal(len(LAYOUT))
+    expected = grouped_max_at_k_advantages(rewards, LAYOUT, 2)
+    assert torch.equal(grouped_max_at_k_advantages(rewards.numpy(), LAYOUT, 2), expected)
+    assert_close(grouped_max_at_k_advantages(rewards.tolist(), LAYOUT, 2), expected.float())

@@ -12,7 +12,6 @@ from support import reference
 from verl_maxpo import max_at_k, pass_at_k
 
 EPS = np.finfo(np.float64).eps
-SIZES = [(n, k) for n in range(1, 13) for k in range(1, n + 1)]
 MILLION = 10**6
 
 
@@ -22,38 +21,24 @@ def exact_pass_at_k(n: int, c: int, k: int) -> Fraction:
     return 1 - math.prod((Fraction(n - many - i, n - i) for i in range(few)), start=Fraction(1))
 
 
-@pytest.mark.parametrize(("n", "k"), SIZES)
-def test_it_is_the_share_of_subsets_with_a_success(n, k):
-    successes = range(n + 1)
-    enumerated = [reference.max_at_k([1] * c + [0] * (n - c), k) for c in successes]
-    assert [exact_pass_at_k(n, c, k) for c in successes] == enumerated
-    expected = [float(value) for value in enumerated]
-    np.testing.assert_allclose(pass_at_k(n, np.arange(n + 1), k), expected, rtol=8 * EPS, atol=0)
-
-
-@pytest.mark.parametrize(("n", "k"), SIZES)
-def test_it_is_max_at_k_of_zero_one_rewards(n, k):
+@pytest.mark.parametrize("n", range(1, 11))
+def test_it_is_the_share_of_subsets_with_a_success(n):
     rewards = torch.ones(n + 1, n, dtype=torch.float64).tril(-1)  # row c has c successes
-    expected = max_at_k(rewards, k).numpy()
-    np.testing.assert_allclose(pass_at_k(n, np.arange(n + 1), k), expected, rtol=1e-14, atol=1e-15)
+    for k in range(1, n + 1):
+        enumerated = [reference.max_at_k([1] * c + [0] * (n - c), k) for c in range(n + 1)]
+        assert [exact_pass_at_k(n, c, k) for c in range(n + 1)] == enumerated
+        values = pass_at_k(n, np.arange(n + 1), k)
+        np.testing.assert_allclose(values, [float(value) for value in enumerated], rtol=8 * EPS, atol=0)
+        np.testing.assert_allclose(values, max_at_k(rewards, k).numpy(), rtol=1e-14, atol=1e-15)
 
 
-@pytest.mark.parametrize(("n", "k"), [*SIZES, (1000, 400), (MILLION, 7)])
-def test_no_success_is_plain_zero(n, k):
-    value = pass_at_k(n, 0, k)
-    assert value == 0.0
-    assert math.copysign(1, value) == 1
-
-
-@pytest.mark.parametrize(("n", "k"), [*SIZES, (1000, 400), (MILLION, 7)])
-def test_too_few_failures_for_a_subset_is_exactly_one(n, k):
-    assert pass_at_k(n, n - k + 1, k) == 1.0
-    assert pass_at_k(n, n, k) == 1.0
-
-
-@pytest.mark.parametrize(("n", "k"), [(n, k) for n, k in SIZES if k < n] + [(1000, 4)])
-def test_enough_failures_for_one_subset_is_below_one(n, k):
-    assert pass_at_k(n, n - k, k) < 1.0
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (8, 3), (12, 12), (1000, 400), (MILLION, 7)])
+def test_the_ends_are_exact(n, k):
+    assert pass_at_k(n, 0, k) == 0.0
+    assert math.copysign(1, pass_at_k(n, 0, k)) == 1
+    assert pass_at_k(n, n - k + 1, k) == pass_at_k(n, n, k) == 1.0  # too few failures for a subset
+    if n > k and n < 1000:  # above, the one subset of failures rounds away
+        assert pass_at_k(n, n - k, k) < 1.0
 
 
 @pytest.mark.parametrize("n", [10, 1000, MILLION, 10**12])

@@ -42,7 +42,7 @@ def choice(folder: Path, k: int, n: int | None = None) -> Choice:
 
 def mean_square(groups: list[list[float]], k: int, baseline: str) -> float:
     rewards = torch.tensor(groups, dtype=torch.float64)
-    return float(max_at_k_advantages(rewards, k, baseline=baseline, scale_by_k=True).square().mean())
+    return float(max_at_k_advantages(rewards, k, baseline=baseline).square().mean())
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -65,10 +65,7 @@ def test_real_rewards_in_two_steps(tmp_path: Path) -> None:
     row = choice(write_rollouts(tmp_path, groups[2:], step=2), 2)
     assert row.groups == 6
     assert row.kinds["signal"] == row.nonzero == 1
-    for name in set(BASELINES) - {"adaptive"}:
-        assert row.mean_square[name] == pytest.approx(mean_square(groups, 2, name))
-    steps = [mean_square(groups[:2], 2, "adaptive"), mean_square(groups[2:], 2, "adaptive")]
-    assert row.mean_square["adaptive"] == pytest.approx(np.average(steps, weights=[2, 4]))
+    assert row.mean_square == pytest.approx({name: mean_square(groups, 2, name) for name in BASELINES})
 
 
 @pytest.mark.parametrize(("n", "k"), [(4, 1), (4, 3), (2, 1), (5, 2)])
@@ -80,7 +77,7 @@ def test_smaller_groups_are_all_subgroups(tmp_path: Path, n: int, k: int) -> Non
     assert row.kinds["all_fail"] == pytest.approx(np.mean([sum(group) == 0 for group in subgroups]))
     assert row.kinds["all_equal"] == pytest.approx(np.mean([sum(group) == n for group in subgroups]))
     assert sum(row.kinds.values()) == pytest.approx(1)
-    expected = {name: mean_square(subgroups, k, name) for name in BASELINES if name != "adaptive"}
+    expected = {name: mean_square(subgroups, k, name) for name in BASELINES}
     assert row.mean_square == pytest.approx(expected)
     nonzero = max_at_k_advantages(torch.tensor(subgroups, dtype=torch.float64), k) != 0
     assert row.nonzero == pytest.approx(float(nonzero.double().mean()))

@@ -1,106 +1,260 @@
-"""The lock-down of a child: what Python code is kept from, and what any code is."""
+"""The lock-down: what native code in a child cannot do, through all layers and through each of them alone."""
 
-import multiprocessing
+import asyncio
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
-from support import toy_reward
+from support import escapes, toy_reward
 
-from verl_maxpo.rewards.isolation import lockdown
+from verl_maxpo.rewards.config import PoolLimits
+from verl_maxpo.rewards.isolation import landlock, libc, lockdown, namespaces
+from verl_maxpo.rewards.isolation.messages import Layer, Setup
+from verl_maxpo.rewards.isolation.pool import Task, VerifierPool, probe_layers
+from verl_maxpo.rewards.isolation.processes import ENVIRONMENT, Server, ServerError
+from verl_maxpo.rewards.isolation.system_calls import FilterOfCalls
+from verl_maxpo.rewards.routing import Route
 
-
-def attempt(connection, action, without_audit_hook):
-    if without_audit_hook:
-        lockdown.sys.addaudithook = lambda hook: None
-    lockdown.lock_down(memory_limit_mb=256)
-    lockdown.limit_cpu_time(1.0)
-    try:
-        outcome = f"done: {toy_reward.ACTIONS[action]()}"
-    except BaseException as error:
-        outcome = type(error).__name__
-    connection.send((outcome, lockdown.take_violations()))
-
-
-def outcome_of(action, without_audit_hook=False):
-    here, there = multiprocessing.Pipe()
-    context = multiprocessing.get_context("forkserver")
-    child = context.Process(target=attempt, args=(there, action, without_audit_hook))
-    child.start()
-    child.join(30)
-    assert child.exitcode is not None
-    return (*here.recv(), child.exitcode) if here.poll() else (None, [], child.exitcode)
+TOY = Route("python_function", {"path": toy_reward.__file__, "name": "compute_score"}, keeps_state=False)
+ESCAPES = [
+    *(("process", name) for name in escapes.TO_A_PROCESS),
+    *(("file", name) for name in escapes.TO_A_FILE),
+    *(("machine", name) for name in escapes.TO_THE_MACHINE),
+]
+LAYERS = {layer.name: layer.present for layer in probe_layers()}
 
 
-@pytest.mark.parametrize("action", toy_reward.FORBIDDEN)
-def test_python_code_cannot(action):
-    outcome, violations, _ = outcome_of(action)
-    assert outcome == "PermissionError"
-    assert violations
-    assert os.path.exists(toy_reward.__file__)
-    assert not os.path.exists("/tmp/verl_maxpo_canary")
+def needs(*layers):
+    missing = [layer for layer in layers if not LAYERS[layer]]
+    return pytest.mark.skipif(bool(missing), reason=f"missing here: {', '.join(missing)}")
 
 
-# As native code would, which no audit hook sees. ctypes is the audit hook's alone: the filter looks at what is called.
-@pytest.mark.skipif(not lockdown.has_seccomp(), reason="no libseccomp")
-@pytest.mark.parametrize("action", [name for name in toy_reward.FORBIDDEN if name != "ctypes"])
-def test_native_code_cannot(action):
-    outcome, violations, _ = outcome_of(action, without_audit_hook=True)
-    assert outcome == "PermissionError" or outcome == f"done: {127 << 8}"  # what os.system returns without a shell
-    assert not violations
-    assert not os.path.exists("/tmp/verl_maxpo_canary")
+@pytest.fixture(scope="module")
+def pool():
+    os.environ["VERL_MAXPO_TOKEN"] = "secret"
+    pool = VerifierPool([TOY], PoolLimits(workers=1, timeout=5.0, memory_limit_mb=192))
+    yield pool
+    pool.close()
+    del os.environ["VERL_MAXPO_TOKEN"]
 
 
-def test_memory_is_limited():
-    assert outcome_of("much memory")[0] == "MemoryError"
+@pytest.fixture
+def victim():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
+        yield process
+        assert process.poll() is None, "the victim has died"
+        process.kill()
 
 
-def test_cpu_time_is_limited():
-    assert outcome_of("spin")[2] == -signal.SIGXCPU
+@pytest.fixture
+def secret(tmp_path):
+    path = tmp_path / "secret"
+    path.write_text("token")
+    path.chmod(0o644)
+    yield path
+    assert path.read_text() == "token"
+    assert os.listdir(tmp_path) == ["secret"]
 
 
-def test_the_environment_is_empty():
-    assert outcome_of("environment")[0] == "KeyError"
+def verify(pool, response):
+    return asyncio.run(pool.verify(Task(TOY, response, "1", {})))
 
 
-@pytest.mark.parametrize("action", ["print", "thread"])
-def test_harmless_things_work(action):
-    assert outcome_of(action)[0] == "done: None"
+def in_a_fork(act):
+    """Return what a function returns, or the name of what it raises, in a process of its own."""
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            outcome = repr(act())
+        except BaseException as error:
+            outcome = type(error).__name__
+        os.write(writer, outcome.encode())
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as file:
+        outcome = file.read()
+    os.waitpid(pid, 0)
+    return outcome
+
+
+@pytest.mark.parametrize(("kind", "name"), ESCAPES)
+def test_native_code_in_a_child_cannot(pool, kind, name, victim, secret):
+    before = psutil.Process(victim.pid).nice(), psutil.Process(victim.pid).cpu_affinity()
+    result = verify(pool, f"escape|{kind}|{name}|{victim.pid if kind == 'process' else secret}")
+    assert result.answer, result
+    assert set(result.answer.split(",")) == {"-1"}
+    assert (psutil.Process(victim.pid).nice(), psutil.Process(victim.pid).cpu_affinity()) == before
+
+
+#: What the filter lets pass, since a path or an open file is all that makes it harmful: other layers are for that.
+READING = ("read", "environ", "mem", "own environment", "own memory", "process 1", "inherited descriptors")
+
+
+@needs("system calls")
+@pytest.mark.parametrize(("kind", "name"), [escape for escape in ESCAPES if escape[1] not in READING])
+def test_the_filter_of_system_calls_alone_refuses(kind, name, victim, secret):
+    target = str(victim.pid if kind == "process" else secret)
+    calls = FilterOfCalls()
+
+    def act():
+        calls.apply()
+        return set(escapes.escape(kind, name, target))
+
+    assert in_a_fork(act) == "{-1}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *(("process", name) for name in ("kill", "prlimit64", "setpriority", "environ")),
+        *(("file", name) for name in ("read", "write", "mkdir")),
+        *(("machine", name) for name in ("socket", "own environment", "own memory")),
+    ],
+)
+def test_without_the_lockdown_the_escapes_work(kind, name, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("token")
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as victim:
+        target = str(victim.pid if kind == "process" else secret)
+        outcome = in_a_fork(lambda: max(escapes.escape(kind, name, target)) >= 0)
+        victim.kill()
+    assert outcome == "True"
+
+
+def test_landlock_alone_hides_files(secret):
+    if not LAYERS["landlock"]:
+        pytest.skip("no Landlock")
+    readable, listable = lockdown.readable_paths()
+
+    def act():
+        libc.gain_no_privileges()
+        landlock.restrict(readable, listable)
+        hidden = [secret, Path("/etc/passwd"), Path("/proc/self/environ"), Path("/proc/self/mem")]
+        return [os.open(os.__file__, os.O_RDONLY) > 0, *(escapes.escape("file", "read", str(path)) for path in hidden)]
+
+    assert in_a_fork(act) == "[True, [-1], [-1], [-1], [-1]]"
+
+
+@needs("private root, no network")
+def test_the_private_root_alone_hides_files_and_processes(secret, victim):
+    readable, _ = lockdown.readable_paths()
+
+    def act():
+        if os.geteuid() != 0:
+            namespaces._enter_user_namespace(0)
+        namespaces.enter_private_root(readable)
+        hidden = [secret, Path("/etc/passwd"), Path(f"/proc/{victim.pid}/environ"), Path("/proc/self/environ")]
+        return [
+            os.open(os.__file__, os.O_RDONLY) > 0,
+            *(escapes.escape("file", "read", str(path)) for path in hidden),
+            escapes.escape("file", "create", "/x"),
+            escapes.escape("file", "write", os.__file__),
+        ]
+
+    assert in_a_fork(act) == "[True, [-1], [-1], [-1], [-1], [-1], [-1]]"
+
+
+@needs("process namespace")
+def test_the_process_namespace_alone_hides_processes(victim):
+    def act():
+        if pid := namespaces.enter_process_namespace():
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os._exit(10 + sum(escapes.escape("process", "kill", str(victim.pid))))
+
+    assert in_a_fork(act) == "9"
+
+
+def test_a_child_has_one_connection_no_privileges_and_no_token(pool):
+    verify(pool, "1")
+    (child,) = pool._supervisor._children
+    folder = Path(f"/proc/{child._process.pid}")
+    files = {path.name: os.readlink(path) for path in (folder / "fd").iterdir()}
+    connection = files.pop(str(lockdown.CONNECTION))
+    assert connection.startswith("socket:")
+    assert files == dict.fromkeys("012", "/dev/null")
+    status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines() if ":\t" in line)
+    assert status["NoNewPrivs"] == "1"
+    assert {int(status[kind], 16) for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {0}
+    assert status["Seccomp"] == ("2" if LAYERS["system calls"] else "0")
+    if LAYERS["unprivileged user"] and os.geteuid() == 0:
+        assert status["Uid"].split() == ["65534"] * 4
+    assert b"secret" not in (folder / "environ").read_bytes()
+    assert b"VERL_MAXPO_TOKEN" not in (folder / "environ").read_bytes()
+    assert not "VERL_MAXPO_TOKEN".startswith(ENVIRONMENT)
+
+
+def test_modules_can_still_be_imported(pool):
+    result = verify(pool, "import")
+    assert (result.status.value, result.refused) == ("ok", ())
+
+
+def test_packages_next_to_a_project_are_readable_and_its_other_files_are_not(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    for name in ("package/__init__.py", "module.py", "token.txt", ".env"):
+        (tmp_path / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    readable, listable = lockdown.readable_paths()
+    assert {path.name for path in readable if tmp_path in path.parents} == {"package", "module.py"}
+    assert tmp_path in listable
+
+
+def test_memory_is_limited(pool):
+    assert verify(pool, "much memory").message.startswith("MemoryError")
+
+
+def test_cpu_time_is_limited_without_the_reward_worker():
+    def act():
+        lockdown.Lockdown(256, 0.0)._limit_resources()
+        toy_reward.spin()
+
+    started = time.monotonic()
+    assert in_a_fork(act) == ""
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize("action", ["big integer", "sleep"])
-def test_a_child_ends_with_its_parent(action):
-    here, there = multiprocessing.Pipe()
-    parent = multiprocessing.get_context("spawn").Process(target=start_and_wait, args=(there, action))
-    parent.start()
-    child = here.recv()
-    assert os.path.exists(f"/proc/{child}")
-    parent.kill()
-    parent.join()
-    for _ in range(100):
-        if not is_running(child):
-            return
-        multiprocessing.connection.wait([], timeout=0.1)
-    os.kill(child, signal.SIGKILL)
-    pytest.fail("the child outlived its parent")
+def test_a_child_ends_with_the_reward_worker(action):
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from rewards.test_lockdown import *\n"
+        "import threading\n"
+        "pool = VerifierPool([TOY], PoolLimits(workers=1, timeout=60.0)); verify(pool, '1')\n"
+        "threading.Thread(target=verify, args=(pool, sys.argv[1]), daemon=True).start()\n"
+        "time.sleep(0.5); print('go', flush=True); time.sleep(60)\n"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, action], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert worker.stdout.readline() == b"go\n"
+    children = psutil.Process(worker.pid).children(recursive=True)
+    assert len(children) >= 2
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    worker.stdout.close()
+    assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-def start_and_wait(connection, action):
-    child = multiprocessing.get_context("forkserver").Process(target=lock_and_act, args=(connection, action))
-    child.start()
-    child.join()
+def test_a_missing_layer_is_reported_with_its_reason():
+    def fail():
+        raise OSError(38, "Function not implemented")
+
+    lock = lockdown.Lockdown(256, 1.0)
+    lock._try("landlock", fail)
+    assert lock.layers == [Layer("landlock", False, "[Errno 38] Function not implemented")]
 
 
-def lock_and_act(connection, action):
-    lockdown.lock_down(memory_limit_mb=256)
-    lockdown.limit_cpu_time(1.0)
-    connection.send(os.getpid())
-    toy_reward.ACTIONS[action]()
+def test_a_child_that_cannot_lock_itself_down_never_sees_a_response():
+    async def fork():
+        server = await Server.start(Setup((), memory_limit_mb=256, cpu_limit_s=float("nan")))
+        try:
+            await server.fork()
+        finally:
+            server.kill()
 
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    with pytest.raises(ServerError, match="could not lock itself down, exit code 1"):
+        asyncio.run(fork())

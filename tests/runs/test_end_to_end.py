@@ -79,7 +79,7 @@ def test_the_actor_trained_on_max_at_k_advantages(run: Path, step: int) -> None:
     prompt = rollouts["uid"].str.rsplit("_", n=2).str[0]
     assert (prompt.value_counts() == N).all()
     rewards = torch.tensor(rollouts["score"].to_numpy(), dtype=torch.float32)
-    expected = K * grouped_max_at_k_advantages(rewards, prompt.to_numpy(), K)
+    expected = grouped_max_at_k_advantages(rewards, prompt.to_numpy(), K)
     metrics = metrics_of(run)[step]
     assert metrics["critic/advantages/max"] == pytest.approx(expected.max().item(), rel=1e-5)
     assert metrics["critic/advantages/min"] == pytest.approx(expected.min().item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Max@K straight from the definitions of ``maxpo.md``: every subset is enumerated, in rational arithmetic.
+"""Max@K straight from the definitions of ``docs/mathematics.md``: every subset is enumerated, in rational arithmetic.
 
 Slow and obvious on purpose; the tests compare the package with it. Rewards are sequences of numbers, taken at
 their exact value, and a sample is named by its position. Every average is over subsets without replacement.

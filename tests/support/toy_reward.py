@@ -1,13 +1,22 @@
 """A reward function whose "responses" say what to do to the process that verifies them."""
 
+import contextlib
 import ctypes
+import gc
 import os
+import pickle
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
 from pathlib import Path
+
+from support.escapes import escape
+
+CONNECTION = 3
+remembered = []
 
 
 def spin():
@@ -15,11 +24,41 @@ def spin():
         pass
 
 
+def ignore_all_signals():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    spin()
+
+
+def work(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def write_raw(data):
+    """Say something on the child's connection, as code that broke into the child would."""
+    os.write(CONNECTION, data)
+
+
+def empty_the_list_of_violations():
+    try:
+        os.unlink(__file__)
+    except PermissionError:
+        for thing in gc.get_objects():
+            if isinstance(thing, list) and thing == ["os.remove"]:
+                thing.clear()
+
+
+class Executes:
+    def __reduce__(self):
+        return (os.system, ("touch /tmp/verl_maxpo_canary",))
+
+
 ACTIONS = {
     "spin": spin,
     "sleep": lambda: time.sleep(3600),
     "big integer": lambda: 9**9**9,
-    "ignore signals": lambda: [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGALRM)] and spin(),
+    "ignore signals": ignore_all_signals,
     "memory": lambda: bytearray(1 << 40),
     "much memory": lambda: [bytearray(1 << 24) for _ in range(1 << 20)],
     "die": lambda: os._exit(3),
@@ -41,22 +80,42 @@ ACTIONS = {
     "thread": lambda: threading.Thread(target=print).start(),
     "environment": lambda: os.environ["PATH"],
     "print": lambda: print("x" * 100_000),
+    "import": lambda: __import__("wave"),
     "nan": lambda: float("nan"),
     "out of range": lambda: 7.0,
+    "remember": lambda: remembered.append(1),
+    "work": lambda: work(0.02),
+    "half a second": lambda: work(0.5),
+    "close": lambda: os.close(CONNECTION),
+    "send a pickle": lambda: write_raw(pickle.dumps(Executes())),
+    "send a pickle in a frame": lambda: write_raw(struct.pack("!I", 60) + pickle.dumps(Executes()).ljust(60)),
+    "send too much": lambda: write_raw(struct.pack("!I", 1 << 31)),
+    "send two verdicts": lambda: write_raw(2 * b"\0\0\0\1\xc0"),
+    "empty the list": empty_the_list_of_violations,
 }
 
-#: What Python code may not do; each is reported as refused.
+#: What Python code may not do, and what it is called then; a name that Python has no audit event for is None.
 FORBIDDEN = [
     "write", "append", "delete", "mkdir", "socket", "connect", "subprocess", "system", "fork", "kill parent", "ctypes",
 ]  # fmt: skip
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info):
+    if solution_str.startswith("escape|"):
+        results = escape(*solution_str.split("|")[1:])
+        return {"score": 0.0, "pred": ",".join(map(str, results))}
+    if solution_str.startswith("try "):
+        try:
+            ACTIONS[solution_str[4:]]()
+        except PermissionError:
+            return 1.0
+        return 0.0
     if solution_str in ACTIONS:
         outcome = ACTIONS[solution_str]()
         if solution_str in ("nan", "out of range"):
             return outcome
-    return float(solution_str == ground_truth)
+        return float(solution_str in ("work", "half a second"))
+    return float(solution_str == ground_truth and not remembered)
 
 
 def as_text(extra_info):
@@ -66,3 +125,9 @@ def as_text(extra_info):
 
 def echo_extra_info(data_source, solution_str, ground_truth, extra_info):
     return {"score": 0.0, "pred": as_text(extra_info)}
+
+
+def chatty(data_source, solution_str, ground_truth, extra_info):
+    with contextlib.suppress(OSError):
+        Path("/tmp/verl_maxpo_log").write_text(solution_str)
+    return 1.0

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from verl_maxpo import grouped_max_at_k_advantages
 from verl_maxpo.trainer import estimator
-from verl_maxpo.trainer.estimator import MaxPOConfig, compute_maxpo_outcome_advantage
+from verl_maxpo.trainer.estimator import compute_maxpo_outcome_advantage
 
 LENGTH = 5
 
@@ -50,22 +50,13 @@ def test_advantage_is_on_the_response_mask_and_zero_elsewhere(k: int, scale_by_k
     advantages, returns = compute_maxpo_outcome_advantage(
         token_level(REWARDS), mask, index=INDEX, config=algorithm(k=k, scale_by_k=scale_by_k)
     )
-    per_row = grouped_max_at_k_advantages(torch.tensor(REWARDS), INDEX, k) * (k if scale_by_k else 1)
+    per_row = grouped_max_at_k_advantages(REWARDS, INDEX, k) * (1 if scale_by_k else 1 / k)
     for row in range(len(REWARDS)):
         torch.testing.assert_close(advantages[row][mask[row] == 1], per_row[row].expand(int(mask[row].sum())))
         assert (advantages[row][mask[row] == 0] == 0).all()
     assert per_row.count_nonzero() > 0
     assert torch.equal(advantages, returns)
     assert advantages.dtype == torch.float32
-
-
-def test_scale_by_k_is_the_default() -> None:
-    mask = torch.ones(len(REWARDS), LENGTH)
-    scaled, _ = compute_maxpo_outcome_advantage(token_level(REWARDS), mask, index=INDEX, config=algorithm(k=3))
-    plain, _ = compute_maxpo_outcome_advantage(
-        token_level(REWARDS), mask, index=INDEX, config=algorithm(k=3, scale_by_k=False)
-    )
-    torch.testing.assert_close(scaled, 3 * plain)
 
 
 def test_reward_counts_even_where_the_mask_is_zero() -> None:
@@ -138,31 +129,35 @@ def test_inputs_are_left_alone_and_no_graph_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("index", "error", "message"),
     [
-        (None, r"set algorithm\.maxpo\.k, as \+algorithm\.maxpo\.k=8"),
-        (OmegaConf.create({"adv_estimator": "maxpo"}), r"set algorithm\.maxpo\.k"),
-        (algorithm(scale_by_k=True), r"algorithm\.maxpo\.k is required"),
-        (algorithm(k="???"), r"algorithm\.maxpo\.k is required"),
-        (algorithm(k=None), r"algorithm\.maxpo\.k is required"),
-        (algorithm(k=0), r"algorithm\.maxpo\.k must be at least 1, got 0"),
-        (algorithm(k=2.0), r"algorithm\.maxpo\.k must be an integer, got 2\.0"),
-        (algorithm(k=True), r"algorithm\.maxpo\.k must be an integer, got True"),
-        (algorithm(k=2, scale_by_k="yes"), r"algorithm\.maxpo\.scale_by_k must be true or false, got 'yes'"),
-        (
-            algorithm(k=2, kk=3),
-            r"algorithm\.maxpo has no option kk; its options are k, weights, baseline, normalize, scale_by_k",
-        ),
-        ({"maxpo": 8}, r"algorithm\.maxpo must be a mapping such as \{k: 8\}, got 8"),
+        ([None] * 8, ValueError, "every response needs the id of its prompt, got None for row 0"),
+        (["a"] * 7 + [None], ValueError, "got None for row 7"),
+        ([["a"]] * 8, TypeError, "the id of a prompt must be hashable"),
     ],
 )
-def test_unusable_options_name_the_key_and_the_fix(config: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        MaxPOConfig.from_algorithm(config)
+def test_unusable_prompts(index: list[Any], error: type[Exception], message: str) -> None:
+    array = np.empty(8, dtype=object)
+    array[:] = index
+    with pytest.raises(error, match=message):
+        compute_maxpo_outcome_advantage(token_level(REWARDS), torch.ones(8, LENGTH), array, algorithm(k=2))
 
 
-def test_options_are_frozen_and_read_from_any_mapping() -> None:
-    options = MaxPOConfig.from_algorithm({"maxpo": {"k": 4, "scale_by_k": False}})
-    assert options == MaxPOConfig(k=4, scale_by_k=False)
-    with pytest.raises(AttributeError):
-        options.k = 5  # type: ignore[misc]
+def test_advantages_that_overflow_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"give results that torch\.float32 cannot hold"):
+        compute_maxpo_outcome_advantage(
+            token_level([3e38, -3e38, 0, 0]), torch.ones(4, LENGTH), uids("aaaa"), algorithm(k=2)
+        )
+
+
+def test_a_response_without_tokens_does_not_count() -> None:
+    mask = torch.ones(len(REWARDS), LENGTH)
+    mask[2] = 0
+    advantages, _ = compute_maxpo_outcome_advantage(token_level(REWARDS), mask, INDEX, algorithm(k=2))
+    kept = [row for row in range(len(REWARDS)) if row != 2]
+    expected = grouped_max_at_k_advantages([REWARDS[row] for row in kept], INDEX[kept], 2)
+    torch.testing.assert_close(advantages[kept, 0], expected)
+    assert not advantages[2].any()
+    # A prompt none of whose responses has tokens looks like padding where the trainer does not tell.
+    mask[[row for row, uid in enumerate(INDEX) if uid == "b"]] = 0
+    compute_maxpo_outcome_advantage(token_level(REWARDS), mask, INDEX, algorithm(k=2))

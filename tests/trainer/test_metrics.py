@@ -8,10 +8,10 @@ from torch import Tensor
 from verl.trainer.ppo.v1.utils import MetricsAggregator
 
 from verl_maxpo import grouped_max_at_k_advantages, max_at_k
-from verl_maxpo.best_of_k.advantages import group_labels
 from verl_maxpo.best_of_k.baselines import BASELINES
+from verl_maxpo.best_of_k.groups import group_labels
 from verl_maxpo.best_of_k.objectives import Objective
-from verl_maxpo.trainer.metrics import training_metrics
+from verl_maxpo.trainer.metrics import k_metrics, training_metrics
 
 # Ragged groups, interleaved: a and b have 6 members, c 4, d 2.
 LAYOUT = "abcabdcabcabcabdab"
@@ -20,14 +20,14 @@ REWARDS = torch.randn(len(LAYOUT), generator=torch.Generator().manual_seed(5)).r
 
 def metrics_of(rewards: Tensor, layout: str, objective: Objective) -> dict[str, float]:
     labels = group_labels(layout, rewards.device)
-    options = {
-        "weights": objective.weights,
-        "baseline": objective.baseline,
-        "normalize": objective.normalize,
-        "scale_by_k": objective.scale_by_k,
+    weights = None if objective.k == "all" else objective.weights
+    advantages = grouped_max_at_k_advantages(
+        rewards, layout, objective.k, weights=weights, baseline=objective.baseline, normalize=objective.normalize
+    )
+    return {
+        **training_metrics(rewards, advantages, labels, labels.bincount(), objective),
+        **k_metrics(objective, int(labels.bincount().max())),
     }
-    advantages = grouped_max_at_k_advantages(rewards, layout, objective.k, **options)
-    return training_metrics(rewards, advantages, labels, labels.bincount(), objective)
 
 
 def group(name: str) -> Tensor:
@@ -89,17 +89,24 @@ def test_of_several_k_the_smallest_that_has_weight_gives_signal() -> None:
     assert without["best_of_k/groups/too_many_successes"] == 1
 
 
-@pytest.mark.parametrize("normalize", [None, "std"])
-@pytest.mark.parametrize(("k", "weights"), [(2, None), (4, None), ([1, 3], [0.5, 0.5])])
-@pytest.mark.parametrize("chosen", BASELINES)
-def test_mean_squares_are_those_of_training_with_the_other_baseline(chosen, k, weights, normalize) -> None:
-    metrics = metrics_of(REWARDS, LAYOUT, Objective.of(k, weights, chosen, normalize, True))
-    options = {"weights": weights, "normalize": normalize, "scale_by_k": True}
-    for name in BASELINES:
-        expected = grouped_max_at_k_advantages(REWARDS.double(), LAYOUT, k, baseline=name, **options).square().mean()
-        suffix = "" if name == chosen else "/" + name.replace("minus_one", "1")
-        assert metrics.pop(f"best_of_k/advantage/mean_square{suffix}") == pytest.approx(expected.item(), rel=1e-5)
-    assert not [name for name in metrics if "mean_square" in name]
+def test_all_loses_only_groups_of_equal_rewards() -> None:
+    metrics = metrics_of(torch.tensor([1.0, 1, 1, 0, 1, 1, 0, 0]), "aaaabbcc", Objective.of("all"))
+    assert metrics["best_of_k/groups/signal"] == pytest.approx(1 / 3)
+    assert metrics["best_of_k/groups/all_equal"] == pytest.approx(1 / 3)
+    assert metrics["best_of_k/groups/all_fail"] == pytest.approx(1 / 3)
+    assert [name for name in metrics if "reward@" in name] == [f"best_of_k/reward@{k}" for k in (1, 2, 4)]
+
+
+@pytest.mark.parametrize(("k", "smallest", "largest"), [(3, 3, 3), ([1, 3], 1, 3), ("all", 1, 5)])
+def test_the_k_trained_for(k: int | list[int] | str, smallest: int, largest: int) -> None:
+    metrics = metrics_of(REWARDS, LAYOUT, Objective.of(k))
+    assert (metrics["best_of_k/k/smallest"], metrics["best_of_k/k/largest"]) == (smallest, largest)
+
+
+def test_mean_square_advantage() -> None:
+    metrics = metrics_of(REWARDS, LAYOUT, Objective.of(3, normalize="std"))
+    expected = grouped_max_at_k_advantages(REWARDS, LAYOUT, 3, normalize="std").square().mean().item()
+    assert metrics["best_of_k/advantage/mean_square"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_mean_advantage() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from verl.trainer.ppo.ray_trainer import compute_advantage
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils.config import validate_config
 
+import verl_maxpo
 from verl_maxpo import grouped_max_at_k_advantages
 
 PRIMARY_CONFIGS = ["maxpo_trainer", "maxpo_trainer_cpu"]
@@ -25,7 +29,7 @@ def test_verl_computes_maxpo_advantages(k: int) -> None:
                       package="verl.trainer.config").algorithm  # fmt: skip
     data = compute_advantage(batch(), adv_estimator=config.adv_estimator, config=config, num_repeat=8)
     rewards = data.batch["token_level_rewards"].sum(-1)
-    expected = k * grouped_max_at_k_advantages(rewards, data.non_tensor_batch["uid"], k)
+    expected = grouped_max_at_k_advantages(rewards, data.non_tensor_batch["uid"], k)
     mask = data.batch["response_mask"]
     torch.testing.assert_close(data.batch["advantages"], expected[:, None] * mask)
     assert torch.equal(data.batch["advantages"], data.batch["returns"])
@@ -91,3 +95,17 @@ def test_configs_are_found_from_any_folder(
     result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "k: 3\nweights: null\nbaseline: l2o" in result.stdout
+
+
+def test_the_estimator_needs_verl_and_what_verl_needs() -> None:
+    """Whoever wants the estimator only installs nothing of the extras."""
+    needed = {"torch", "numpy", "omegaconf", "verl", "wrapt", "tensordict", "verl_maxpo", *sys.stdlib_module_names}
+    package = Path(verl_maxpo.__file__).parent
+    files = [package / "__init__.py", package / "guards.py", package / "plugin.py"]
+    files += [file for room in ("best_of_k", "trainer") for file in (package / room).rglob("*.py")]
+    assert len(files) > 15
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert {name.partition(".")[0] for name in names} <= needed, file

@@ -1,89 +1,77 @@
-r"""Max@K and its policy-gradient advantages, in PyTorch.
+"""Policy-gradient advantages of max@k, in PyTorch.
 
-Notation (``maxpo.md`` of this project, and "On Advantage Estimates for Max@K Policy Gradients", arXiv:2606.06080).
-One prompt has :math:`n` sampled responses, its *group*, with rewards sorted as
-:math:`g_{(1)} \le \dots \le g_{(n)}`. All averages are over subsets drawn uniformly without replacement.
+One prompt has n sampled responses, its *group*, with rewards sorted as g₍₁₎ ≤ … ≤ g₍ₙ₎. All averages are over subsets
+drawn uniformly without replacement::
 
-=====================  ==============================================================================
-:math:`V_k`            mean over the k-subsets of the largest reward: the unbiased estimate of max@k
-:math:`q_i`            the same over the k-subsets that contain i
-:math:`M_k(S\!-\!i)`   the same over the k-subsets that leave i out
-=====================  ==============================================================================
+    V_k       mean over the k-subsets of the largest reward: the unbiased estimate of max@k
+    q_i       the same over the k-subsets that contain i
+    M_k(S−i)  the same over the k-subsets that leave i out
 
-Everything is written in the *gaps* :math:`d_j = g_{(j+1)} - g_{(j)}` between neighbours in rank, because
-:math:`\max = g_{(n)} - \sum_j d_j [\text{the best has rank} \le j]` makes every average a sum of gaps times a
-probability. A constant added to all rewards cannot matter then, tied rewards get tied advantages, and a group
-without signal gets exact zeros. The only probability needed is that of rank j being the best of a subset it is in,
+Everything is written in the *gaps* d_j = g₍ⱼ₊₁₎ − g₍ⱼ₎ between neighbours in rank, as the best of a subset is g₍ₙ₎ less
+the gaps above it: a constant added to all rewards cannot matter then, tied rewards get tied advantages, and a group
+without signal gets exact zeros. The one probability needed is that of rank j being the best of a k-subset it is in::
 
-.. math:: \rho_j = \binom{j-1}{k-1} \Big/ \binom{n-1}{k-1}, \qquad
-          P(\text{the best of a k-subset has rank} \le j) = \frac{j}{n} \rho_j .
+    ρ_j = C(j-1, k-1) / C(n-1, k-1)
 
-The weights of the gaps are in :mod:`.baselines`, mixtures of several k in :mod:`.objectives`.
+``docs/mathematics.md`` has the proofs. The weights of the gaps are in :mod:`.baselines`, mixtures of several k in
+:mod:`.objectives`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from verl_maxpo.best_of_k.arguments import checked_rewards
-from verl_maxpo.best_of_k.groups import group_labels, rows_by_size
-from verl_maxpo.best_of_k.objectives import Objective, best_rank_distribution, rank_weights
+from verl_maxpo.best_of_k.arguments import Rewards, checked_result, checked_rewards
+from verl_maxpo.best_of_k.groups import GroupIds, group_labels, rows_by_size
+from verl_maxpo.best_of_k.objectives import K, Objective, best_rank_distribution, rank_weights
 
 
 def max_at_k_advantages(
-    rewards: Tensor,
-    k: int | Sequence[int],
+    rewards: Rewards,
+    k: K,
     *,
     baseline: str = "l2o",
     weights: Sequence[float] | None = None,
     normalize: str | None = None,
-    scale_by_k: bool = False,
+    scale_by_k: bool = True,
 ) -> Tensor:
-    r"""Compute the advantage of every sample for the policy gradient of max@k.
+    """Compute the advantage of every sample for the policy gradient of max@k.
 
-    With the Leave-Two-Out baseline, MaxPO's (arXiv:2606.06080; ``maxpo.md``, identities 1 and 2),
+    With the Leave-Two-Out baseline, MaxPO's (arXiv:2606.06080)::
 
-    .. math:: A_i = q_i - M_k(S\!-\!i) = \frac{n}{n-k} (q_i - V_k),
+        A_i = k (q_i − M_k(S−i)) = k n/(n−k) (q_i − V_k)
 
-    which in gaps, for the sample of rank r, is one cumulative sum from below and one from above:
+    which in gaps, for the sample of rank r, is one cumulative sum from below and one from above::
 
-    .. math:: A_{(r)} = \frac{1}{n-k} \Big[ \sum_{j<r} d_j \, j \rho_j - \sum_{j \ge r} d_j \, (n-j) \rho_j \Big] .
+        A₍ᵣ₎ = k/(n−k) [ Σ_{j<r} d_j j ρ_j − Σ_{j≥r} d_j (n−j) ρ_j ]
 
-    The advantages of a group sum to zero, and :math:`\frac1n \sum_i k A_i \nabla \log \pi(x_i)` is an unbiased
-    estimate of the gradient of max@k. ``k=1`` gives RLOO's :math:`g_i - \text{mean of the others}`. Costs O(n log n).
+    The advantages of a group sum to zero, and (1/n) Σ_i A_i ∇log π(x_i) is an unbiased estimate of the gradient of
+    max@k. ``k=1`` gives RLOO's g_i − mean of the others. ``k="all"`` gives the sum over k = 1 .. n − 1 of all of these
+    divided by k, for 0/1 rewards MaxRL's (g_i − mean)/mean (arXiv:2602.02710)::
 
-    Other baselines change the weights of the gaps; :mod:`.baselines` has their equations and properties.
-    ``"adaptive"`` is :math:`s_i - w b_i` with :math:`s_i = q_i - M_{k-1}(S\!-\!i)` (that of ``"loo_minus_one"``) and
-    :math:`b_i = M_k(S\!-\!i) - M_{k-1}(S\!-\!i)`, so that w = 0 is ``"loo_minus_one"`` and w = 1 ``"l2o"``. Each group
-    h has the w that would have minimised the mean of :math:`A_i^2` over the *other* groups of the batch, which keeps
-    it unbiased,
+        A₍ᵣ₎ = Σ_{j<r} d_j j/(n−j) − Σ_{j≥r} d_j
 
-    .. math:: w_h = \sum_{g \ne h} \langle s, b \rangle_g \Big/ \sum_{g \ne h} \langle b, b \rangle_g ,
-
-    and w = 1 where these have no signal or there are none. The mean of :math:`A_i^2` is the variance of the gradient
-    only up to how the gradients of the samples correlate: smaller is no proof of less noise.
+    Costs O(n log n). Other baselines change the weights of the gaps, see :mod:`.baselines`.
 
     Args:
-        rewards: Finite rewards, shape ``[..., n]``, any leading batch dimensions. Differentiable.
-        k: The K of max@K, ``1 <= k <= n - 1`` (``n`` for baselines that leave one sample out or none), or several
-            for a mixture.
-        baseline: ``"l2o"``, ``"loo_minus_one"``, ``"loo"``, ``"none"``, ``"group_mean"`` or ``"adaptive"``.
-        weights: With several k, the weight of each, not negative and summing to 1: the objective is the weighted sum
-            of max@k and the advantage the weighted sum of advantages.
+        rewards: Finite rewards, shape ``[..., n]``, any leading batch dimensions; a tensor (differentiable), an array
+            or lists.
+        k: The K of max@K, ``1 <= k <= n - 1`` (``n`` for ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``),
+            several for a mixture, or ``"all"``.
+        baseline: ``"l2o"``, ``"loo_minus_one"``, ``"loo"``, ``"none"`` or ``"group_mean"``.
+        weights: With several k, the weight of each, not negative and summing to 1; equal if None. The objective is the
+            weighted sum of max@k and the advantage the weighted sum of advantages.
         normalize: ``"std"`` divides each group by the standard deviation of the best reward over its k-subsets
             (k drawn with the probabilities ``weights`` if there are several); a group in which it is 0, because more
-            than n - k samples share the best reward, gets zeros. With ``baseline="group_mean"`` this is
-            Pass@k Training's advantage (arXiv:2508.10751), for real rewards too and without its epsilon. The
-            divisor depends on the sample, so the gradient is *biased*: groups whose subsets agree count for more.
-        scale_by_k: Multiply the advantages of each k by that k, before they are mixed; ``normalize`` leaves the
-            factor in.
+            than n - k samples share the best reward, gets zeros. With ``baseline="group_mean"`` and
+            ``scale_by_k=False`` this is Pass@k Training's advantage (arXiv:2508.10751), for real rewards too and
+            without its epsilon. The divisor depends on the sample, so the gradient is *biased*.
+        scale_by_k: Keep the factor k of the gradient (of several k, each its own). Without it the equations above
+            stand divided by k, and the weights 1/k of ``"all"`` are normalised to sum to 1.
 
     Returns:
         Shape ``[..., n]``, in the dtype of ``rewards`` (the default dtype for integers and booleans), in the units
@@ -91,40 +79,38 @@ def max_at_k_advantages(
         so many best samples that every k-subset holds one, gets exact zeros.
 
     Raises:
-        TypeError: ``k`` is no integer.
-        ValueError: ``k`` is out of range, a reward is NaN or infinite, or another argument is unusable.
+        TypeError: ``k`` is no integer, or the rewards are no numbers.
+        ValueError: ``k`` is out of range, a reward is NaN or infinite, the advantages overflow the dtype, or another
+            argument is unusable.
 
-    >>> max_at_k_advantages(torch.tensor([0.0, 0.0, 0.0, 1.0]), k=2)
-    tensor([-0.3333, -0.3333, -0.3333,  1.0000])
-    >>> max_at_k_advantages(torch.tensor([0.0, 0.0, 0.0, 1.0]), k=[1, 2], weights=[0.5, 0.5])
-    tensor([-0.3333, -0.3333, -0.3333,  1.0000])
+    >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k=2)
+    tensor([-0.6667, -0.6667, -0.6667,  2.0000])
+    >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k="all")
+    tensor([-1., -1., -1.,  3.])
     """
     rewards = checked_rewards(rewards)
-    n = rewards.shape[-1]
-    objective = Objective.of(k, weights, baseline, normalize, scale_by_k, n=n)
-    if baseline == "adaptive":
-        labels = torch.arange(rewards[..., 0].numel(), device=rewards.device).repeat_interleave(n)
-        return labelled_max_at_k_advantages(rewards.flatten(), labels, labels.bincount(), objective).view_as(rewards)
-    return _advantages(rewards, objective)
+    objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
+    objective.check_group(rewards.shape[-1])
+    return checked_result(_advantages(rewards, objective), rewards)
 
 
 def grouped_max_at_k_advantages(
-    rewards: Tensor,
-    group_ids: Tensor | np.ndarray[Any, Any] | Iterable[Hashable],
-    k: int | Sequence[int],
+    rewards: Rewards,
+    group_ids: GroupIds,
+    k: K,
     *,
     baseline: str = "l2o",
     weights: Sequence[float] | None = None,
     normalize: str | None = None,
-    scale_by_k: bool = False,
+    scale_by_k: bool = True,
 ) -> Tensor:
-    r"""Compute :func:`max_at_k_advantages` within groups of any size and in any order.
+    """Compute :func:`max_at_k_advantages` within groups of any size and in any order.
 
     Args:
-        rewards: Finite rewards, shape ``[bs]``. Differentiable.
+        rewards: Finite rewards, shape ``[bs]``; a tensor (differentiable), an array or a list.
         group_ids: The group of each reward, length ``bs``: an integer tensor, a numpy array of numbers or objects,
             or any iterable of hashable values such as verl's ``uid`` strings.
-        k: The K of max@K, ``k >= 1``, or several.
+        k: The K of max@K, ``k >= 1``, several, or ``"all"``: k = 1 .. n - 1 by the n of every group.
         baseline: As for :func:`max_at_k_advantages`.
         weights: As for :func:`max_at_k_advantages`.
         normalize: As for :func:`max_at_k_advantages`.
@@ -135,13 +121,14 @@ def grouped_max_at_k_advantages(
         fewer than k + 1 members (k with ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``), get exact zeros.
 
     Raises:
-        TypeError: ``k`` is no integer, or a group id is not hashable.
+        TypeError: ``k`` is no integer, the rewards are no numbers, or a group id is not hashable.
         ValueError: ``k < 1``, shapes that do not match, a reward that is NaN or infinite (the message names the
-            rows), or another argument that is unusable.
+            rows), a group id that is None, advantages that overflow the dtype, or another argument that is unusable.
 
-    >>> grouped_max_at_k_advantages(torch.tensor([1.0, 5.0, 0.0, 9.0]), ["a", "b", "a", "b"], k=1)
+    >>> grouped_max_at_k_advantages([1.0, 5.0, 0.0, 9.0], ["a", "b", "a", "b"], k=1)
     tensor([ 1., -4., -1.,  4.])
     """
+    rewards = checked_rewards(rewards)
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
     labels = group_labels(group_ids, rewards.device)
     if rewards.shape != labels.shape or rewards.dim() != 1:
@@ -149,7 +136,7 @@ def grouped_max_at_k_advantages(
             f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
             f"{list(labels.shape)}"
         )
-    return labelled_max_at_k_advantages(checked_rewards(rewards), labels, labels.bincount(), objective)
+    return labelled_max_at_k_advantages(rewards, labels, labels.bincount(), objective)
 
 
 def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
@@ -164,13 +151,11 @@ def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor,
     Returns:
         Shape ``[bs]``.
     """
-    if objective.baseline == "adaptive":
-        return _adaptive_advantages(rewards, labels, sizes, objective)
-    advantages = torch.zeros_like(rewards)
+    advantages = torch.zeros(rewards.shape, dtype=torch.float64, device=rewards.device)
     for rows in rows_by_size(labels, sizes):
         if rows.shape[-1] >= objective.smallest_group:
             advantages[rows] = _advantages(rewards[rows], objective)
-    return advantages
+    return checked_result(advantages, rewards)
 
 
 def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
@@ -178,7 +163,7 @@ def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
 
     Args:
         ranked: Ascending rewards, shape ``[..., n]``, float64, n at least ``objective.smallest_group``.
-        objective: What is optimised, with any baseline but ``adaptive``.
+        objective: What is optimised.
 
     Returns:
         The advantage of each rank, shape ``[..., n]``.
@@ -194,43 +179,11 @@ def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
     return advantages if objective.normalize is None else _divided_by_std(advantages, ranked, objective)
 
 
-def adaptive_weight(score_baseline: Tensor, baseline_baseline: Tensor) -> Tensor:
-    r"""Compute the weight of each group's baseline from the other groups, see :func:`max_at_k_advantages`.
-
-    Args:
-        score_baseline: :math:`\langle s, b \rangle_g` of each group, shape ``[G]``.
-        baseline_baseline: :math:`\langle b, b \rangle_g` of each group, shape ``[G]``.
-
-    Returns:
-        :math:`w_g`, shape ``[G]``; 1 where the other groups have no signal.
-    """
-    numerator, denominator = _sum_of_others(score_baseline), _sum_of_others(baseline_baseline)
-    known = denominator > 0
-    return torch.where(known, numerator / denominator.where(known, torch.ones_like(denominator)), 1.0)
-
-
-def _sum_of_others(values: Tensor) -> Tensor:
-    # Two cumulative sums, and no total minus own, in which a group could leave its rounding error behind.
-    return pad(values.cumsum(0)[:-1], (1, 0)) + pad(values.flip(0).cumsum(0)[:-1], (1, 0)).flip(0)
-
-
-def _adaptive_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
-    l2o = labelled_max_at_k_advantages(rewards.double(), labels, sizes, replace(objective, baseline="l2o"))
-    score = labelled_max_at_k_advantages(rewards.double(), labels, sizes, replace(objective, baseline="loo_minus_one"))
-    score = score.where(sizes[labels] >= objective.smallest_group, torch.zeros_like(score))
-    baseline = score - l2o
-    zeros = torch.zeros(len(sizes), dtype=score.dtype, device=score.device)
-    weight = adaptive_weight(
-        zeros.index_add(0, labels, score * baseline), zeros.index_add(0, labels, baseline * baseline)
-    )
-    return (l2o + (1 - weight[labels]) * baseline).to(rewards.dtype)  # s - w b, and exactly l2o where w is 1
-
-
 def _advantages(rewards: Tensor, objective: Objective) -> Tensor:
-    """Advantages of a dense batch ``[..., n]`` whose arguments have been checked."""
+    """Advantages of a dense batch ``[..., n]`` whose arguments have been checked, float64."""
     ranked, order = rewards.double().sort(dim=-1)
     advantages = ranked_advantages(ranked, objective)
-    return torch.empty_like(advantages).scatter(-1, order, advantages).to(rewards.dtype)
+    return torch.empty_like(advantages).scatter(-1, order, advantages)
 
 
 def _divided_by_std(advantages: Tensor, ranked: Tensor, objective: Objective) -> Tensor:
@@ -242,6 +195,6 @@ def _divided_by_std(advantages: Tensor, ranked: Tensor, objective: Objective) ->
     below_best = below_best / scale
     mean = (below_best * probability).sum(dim=-1, keepdim=True)
     variance = ((below_best - mean) ** 2 * probability).sum(dim=-1, keepdim=True)
-    varies = variance > 0
+    varies = variance != 0  # NaN too, from rewards too far apart for float64: the result is checked
     std = scale * variance.where(varies, torch.ones_like(variance)).sqrt()
     return (advantages / std).where(varies, torch.zeros_like(advantages))

@@ -1,24 +1,23 @@
-"""Checks of what a caller passes: k and rewards."""
+"""Checks of what a caller passes and of what is handed back: k, rewards, results."""
 
 from __future__ import annotations
 
 import operator
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+Rewards = Tensor | np.ndarray[Any, Any] | list[Any] | tuple[Any, ...]
 
-def checked_k(k: int, n: int | None = None, *, largest: int | None = None) -> int:
+
+def checked_k(k: int) -> int:
     """Return k as an int.
-
-    Args:
-        k: Anything that a user passed as one k.
-        n: Size of the group, for the message.
-        largest: The largest k that the group allows, None for any.
 
     Raises:
         TypeError: ``k`` is no integer.
-        ValueError: ``k`` is out of range.
+        ValueError: ``k`` is below 1.
     """
     if isinstance(k, bool):
         raise TypeError(f"k must be an integer, got {k!r}")
@@ -26,35 +25,64 @@ def checked_k(k: int, n: int | None = None, *, largest: int | None = None) -> in
         k = operator.index(k)
     except TypeError:
         raise TypeError(f"k must be an integer, got {k!r}") from None
-    if k < 1 or (largest is not None and k > largest):
-        raise ValueError(
-            f"k must be at least 1, got {k}" if n is None else f"k must be in 1..{largest} for groups of {n}, got {k}"
-        )
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
     return k
 
 
-def checked_rewards(rewards: Tensor) -> Tensor:
+def checked_rewards(rewards: Rewards) -> Tensor:
     """Return rewards that can be computed with.
 
     Args:
-        rewards: Any real numbers, shape ``[..., n]``.
+        rewards: Real numbers, shape ``[..., n]``: a tensor, a numpy array, or (nested) lists.
 
     Returns:
-        The same, integers and booleans in the default dtype.
+        A tensor of the same; integers and booleans in the default dtype.
 
     Raises:
+        TypeError: They are no real numbers.
         ValueError: A reward is NaN or infinite (the message names where), or there is no dimension of samples.
     """
-    if rewards.dim() == 0:
-        raise ValueError(f"rewards must have a dimension of samples, got the single number {rewards.item()}")
-    if not rewards.is_floating_point():
-        rewards = rewards.to(torch.get_default_dtype())
-    finite = rewards.isfinite()
+    tensor = _as_tensor(rewards)
+    if tensor.dim() == 0:
+        raise ValueError(f"rewards must have a dimension of samples, got the single number {tensor.item()}")
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.get_default_dtype())
+    finite = tensor.isfinite()
     if not finite.all():
         where = (~finite).nonzero()
         shown = ", ".join(str(index[0] if len(index) == 1 else tuple(index)) for index in where[:8].tolist())
         raise ValueError(
             f"rewards must be finite, got {len(where)} NaN or infinite of {finite.numel()}, at {shown}"
-            f"{', ...' if len(where) > 8 else ''}: mend the reward function that returned them"
+            f"{', ...' if len(where) > 8 else ''}: fix the reward function that returned them"
         )
-    return rewards
+    return tensor
+
+
+def checked_result(values: Tensor, rewards: Tensor) -> Tensor:
+    """Return float64 results in the dtype of the rewards.
+
+    Raises:
+        ValueError: They are too large for it.
+    """
+    result = values.to(rewards.dtype)
+    if not result.isfinite().all():
+        raise ValueError(
+            f"rewards from {rewards.min().item():g} to {rewards.max().item():g} give results that {rewards.dtype} "
+            "cannot hold: scale the rewards down or use a wider dtype"
+        )
+    return result
+
+
+def _as_tensor(rewards: Rewards) -> Tensor:
+    if isinstance(rewards, Tensor):
+        tensor = rewards
+    else:
+        try:
+            # A copy: the array may be read-only or run backwards.
+            tensor = torch.tensor(np.ascontiguousarray(rewards) if isinstance(rewards, np.ndarray) else rewards)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"rewards must be a tensor, an array or lists of numbers: {error}") from None
+    if tensor.is_complex():
+        raise TypeError(f"rewards must be real numbers, got {tensor.dtype}")
+    return tensor

@@ -1,17 +1,15 @@
-r"""The baselines that advantages of max@k can have, each as weights on the ranked rewards, and what is known of each.
+"""The baselines that advantages of max@k can have, each as weights on the ranked rewards, and what is known of each.
 
-In the notation of :mod:`verl_maxpo.best_of_k.advantages`, the advantage of the sample of rank r in a group of n is
+In the notation of :mod:`verl_maxpo.best_of_k.advantages`, the advantage of the sample of rank r in a group of n is ::
 
-.. math:: A_{(r)} = \ell \, g_{(1)} + \sum_{j<r} d_j \, \text{below}_j + \sum_{j \ge r} d_j \, \text{above}_j
+    A₍ᵣ₎ = lowest g₍₁₎ + Σ_{j<r} d_j below_j + Σ_{j≥r} d_j above_j
 
-for every baseline: only the three weights differ. All are made of :math:`\rho_j = \binom{j-1}{k-1} / \binom{n-1}{k-1}`,
+for every baseline: only the three weights differ. All are made of ρ_j = C(j-1, k-1) / C(n-1, k-1)::
 
-.. math:: q_{(r)} &= g_{(1)} + \sum_{j<r} d_j + \sum_{j \ge r} d_j (1 - \rho_j) \\
-          M_k(S\!-\!(r)) &= g_{(1)} + \sum_{j<r} d_j \Big(1 - \frac{j}{n-k} \rho_j\Big)
-                            + \sum_{j \ge r} d_j \Big(1 - \frac{j-k}{n-k} \rho_j\Big) .
+    q₍ᵣ₎       = g₍₁₎ + Σ_{j<r} d_j                    + Σ_{j≥r} d_j (1 − ρ_j)
+    M_k(S−₍ᵣ₎) = g₍₁₎ + Σ_{j<r} d_j (1 − j/(n−k) ρ_j)  + Σ_{j≥r} d_j (1 − (j−k)/(n−k) ρ_j)
 
-The policy gradient is :math:`\frac1n \sum_i k A_i \nabla \log \pi(x_i)` throughout, so that PKPO's formulas appear
-divided by their k/n.
+The policy gradient is (1/n) Σ_i k A_i ∇log π(x_i) throughout, so that PKPO's formulas appear divided by their k/n.
 """
 
 from __future__ import annotations
@@ -52,8 +50,7 @@ class Baseline:
         shift_invariant: Whether a constant added to all rewards changes nothing.
         at_k_1: What ``k = 1`` gives.
         at_k_n: What ``k = n`` gives.
-        rank_weights: ``(n, k, rho)`` to the weights, with ``rho`` from :func:`best_rank_probability`; None for a
-            combination of others that depends on the batch.
+        rank_weights: ``(n, k, rho)`` to the weights, with ``rho`` from :func:`best_rank_probability`.
     """
 
     advantage: str
@@ -64,28 +61,15 @@ class Baseline:
     shift_invariant: bool
     at_k_1: str
     at_k_n: str
-    rank_weights: Callable[[int, int, Tensor], RankWeights] | None = None
-
-
-def baselines_table() -> str:
-    """Return the properties of all baselines as a Markdown table, for the README.
-
-    >>> print(baselines_table().splitlines()[2])
-    | `l2o` | q_i - M_k(S-i) | MaxPO, arXiv:2606.06080 | k + 1 | unbiased | yes | yes | RLOO | not defined |
-    """
-    header = (
-        "| `baseline` | advantage A_i | source | smallest n | gradient | centred | shift-invariant | k = 1 | k = n |\n"
-        "|---|---|---|---|---|---|---|---|---|\n"
-    )
-    return header + "\n".join(_table_row(name, baseline) for name, baseline in BASELINES.items())
+    rank_weights: Callable[[int, int, Tensor], RankWeights]
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def best_rank_probability(n: int, k: int, device: torch.device) -> Tensor:
-    r"""Compute :math:`\rho_1 .. \rho_n`, how likely a rank is the best of a k-subset that it is in.
+    """Compute ρ_1 .. ρ_n, how likely a rank is the best of a k-subset that it is in.
 
-    By :math:`\rho_n = 1, \rho_j = \rho_{j+1} (j + 1 - k) / j`, as binomials overflow from n of about 1000.
+    By ρ_n = 1, ρ_j = ρ_{j+1} (j + 1 − k)/j, as binomials overflow from n of about 1000.
 
     Args:
         n: Size of the group.
@@ -129,19 +113,30 @@ def _loo(n: int, k: int, rho: Tensor) -> RankWeights:
     )
 
 
-def _table_row(name: str, baseline: Baseline) -> str:
-    cells = [
-        f"`{name}`",
-        baseline.advantage,
-        baseline.source,
-        f"k + {baseline.spare}" if baseline.spare else "k",
-        baseline.gradient,
-        "yes" if baseline.centred else "no",
-        "yes" if baseline.shift_invariant else "no",
-        baseline.at_k_1,
-        baseline.at_k_n,
-    ]
-    return f"| {' | '.join(cells)} |"
+def l2o_over_all_k(n: int, scale_by_k: bool, device: torch.device) -> RankWeights:
+    """Compute the weights of ``l2o`` summed over k = 1 .. n − 1, each k with the weight 1/k.
+
+    With A⁽ᵏ⁾ = q_i − M_k(S−i) and the harmonic number H::
+
+        Σ_k k/k A⁽ᵏ⁾:            below_j = j/(n−j)                    above_j = −1
+        Σ_k 1/(k H_{n−1}) A⁽ᵏ⁾:  below_j = Σ_{i≤j} 1/(n−i) / H_{n−1}  above_j = −(n−j)/j below_j
+
+    The first is MaxRL's advantage (arXiv:2602.02710) of the event "better than g₍ⱼ₎", added up over the gaps j.
+
+    Args:
+        n: Size of the group, at least 2.
+        scale_by_k: Keep the factor k, which makes it the first, or the second.
+        device: Where the weights are wanted.
+
+    Returns:
+        The weights.
+    """
+    rank = torch.arange(1, n, dtype=torch.float64, device=device)
+    if scale_by_k:
+        return RankWeights(below=rank / (n - rank), above=torch.full_like(rank, -1.0))
+    harmonic = (1 / (n - rank)).cumsum(0)
+    below = harmonic / harmonic[-1]
+    return RankWeights(below=below, above=(rank - n) / rank * below)
 
 
 #: Every value of ``algorithm.maxpo.baseline``.
@@ -200,15 +195,5 @@ BASELINES = {
         at_k_1="the reward minus the group's mean",
         at_k_n="0",
         rank_weights=_group_mean,
-    ),
-    "adaptive": Baseline(
-        advantage="q_i - M_(k-1)(S-i) - w (M_k(S-i) - M_(k-1)(S-i)), w from the other groups",
-        source="this project",
-        spare=1,
-        gradient="unbiased",
-        centred=False,
-        shift_invariant=True,
-        at_k_1="the reward minus w times the mean of the others (not shift-invariant there)",
-        at_k_n="not defined",
     ),
 }

@@ -1,4 +1,4 @@
-"""What is optimised: max@k or a weighted mixture of several, and with which baseline."""
+"""What is optimised: max@k, a weighted mixture of several, or the one over all k, and with which baseline."""
 
 from __future__ import annotations
 
@@ -6,88 +6,122 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from verl_maxpo.best_of_k.arguments import checked_k
-from verl_maxpo.best_of_k.baselines import BASELINES, RankWeights, best_rank_probability
+from verl_maxpo.best_of_k.baselines import BASELINES, RankWeights, best_rank_probability, l2o_over_all_k
+
+K = int | Sequence[int] | str  # the string "all"
 
 
 @dataclass(frozen=True)
 class Objective:
-    r"""The objective :math:`\sum_m w_m \, \text{max@}k_m` and how its advantages are computed.
+    """The objective Σ_m w_m max@k_m and how its advantages are computed.
 
-    An advantage is linear in its rank weights, so that of the mixture is :math:`\sum_m w_m A^{(k_m)}`, or
-    :math:`\sum_m w_m k_m A^{(k_m)}` with ``scale_by_k``, and costs as much as one.
+    An advantage is linear in its rank weights, so that of the mixture is Σ_m w_m k_m A⁽ᵏᵐ⁾ (Σ_m w_m A⁽ᵏᵐ⁾ without
+    ``scale_by_k``), and costs as much as one.
 
     Attributes:
-        k: The K of max@K, or several; any integer or sequence of integers, kept as a tuple.
-        weights: Weight of each k, not negative, summing to 1; not needed for a single k.
-        baseline: A name in :data:`verl_maxpo.best_of_k.baselines.BASELINES`.
+        k: The k of each max@k, or ``"all"`` for k = 1 .. n - 1 in every group of n, with weights 1/k.
+        weights: Weight of each k, not negative, summing to 1; empty for ``"all"``.
+        baseline: A name in :data:`verl_maxpo.best_of_k.baselines.BASELINES`; ``"all"`` has ``"l2o"`` only.
         normalize: None, or ``"std"`` to divide the advantages of each group by the standard deviation of the best
             reward of its k-subsets.
-        scale_by_k: Multiply the advantages of each k by that k, as the policy gradient of max@k has it.
+        scale_by_k: Multiply the advantages of each k by that k, as the policy gradient of max@k has it. With ``"all"``
+            the weights 1/k are as they stand then, so that the factors cancel; without, they are normalised to sum to
+            1 like other weights.
 
     Raises:
         TypeError: A k is no integer.
-        ValueError: A k below 1, or weights, ``baseline`` or ``normalize`` that cannot be used.
+        ValueError: A k below 1, or weights, ``baseline``, ``normalize`` or ``scale_by_k`` that cannot be used.
     """
 
-    k: tuple[int, ...]
+    k: tuple[int, ...] | Literal["all"]
     weights: tuple[float, ...] = (1.0,)
     baseline: str = "l2o"
     normalize: str | None = None
-    scale_by_k: bool = False
+    scale_by_k: bool = True
+
+    def __post_init__(self) -> None:
+        if self.baseline not in list(BASELINES):  # a list, as an option may be unhashable
+            raise ValueError(f"baseline must be one of {sorted(BASELINES)}, got {self.baseline!r}")
+        if self.normalize not in (None, "std"):
+            raise ValueError(f"normalize must be null or 'std', got {self.normalize!r}")
+        if not isinstance(self.scale_by_k, bool):
+            raise ValueError(f"scale_by_k must be true or false, got {self.scale_by_k!r}")
+        if self.k == "all":
+            if self.baseline != "l2o":
+                raise ValueError(f"baseline must be 'l2o' with k='all', got {self.baseline!r}")
+            return
+        for k in self.k:
+            checked_k(k)
+        _check_weights(self.weights, self.k)
 
     @classmethod
     def of(
         cls,
-        k: int | Sequence[int],
+        k: K,
         weights: Sequence[float] | None = None,
         baseline: str = "l2o",
         normalize: str | None = None,
-        scale_by_k: bool = False,
-        *,
-        n: int | None = None,
+        scale_by_k: bool = True,
     ) -> Objective:
-        """Check the arguments that a user gave.
+        """Make an objective of what a user gave.
 
         Args:
-            k: As the attribute.
-            weights: As the attribute, None for a single k.
+            k: An integer, several, or ``"all"``.
+            weights: None for equal weights of several k.
             baseline: As the attribute.
             normalize: As the attribute.
             scale_by_k: As the attribute.
-            n: Size of the groups, where every k must be one that they have an advantage for.
 
         Returns:
             The objective.
         """
-        if baseline not in list(BASELINES):  # a list, as an option may be unhashable
-            raise ValueError(f"baseline must be one of {sorted(BASELINES)}, got {baseline!r}")
-        if normalize not in (None, "std"):
-            raise ValueError(f"normalize must be null or 'std', got {normalize!r}")
-        if not isinstance(scale_by_k, bool):
-            raise ValueError(f"scale_by_k must be true or false, got {scale_by_k!r}")
-        ks = _checked_ks(k, n, None if n is None else n - BASELINES[baseline].spare)
-        return cls(ks, _checked_weights(weights, ks), baseline, normalize, scale_by_k)
+        if isinstance(k, str):
+            if k != "all":
+                raise TypeError(f"k must be an integer, some integers or 'all', got {k!r}")
+            if weights is not None:
+                raise ValueError(f"weights must be null with k='all', whose weights are 1/k, got {weights!r}")
+            return cls("all", (), baseline, normalize, scale_by_k)
+        ks = _checked_ks(k)
+        if weights is None:
+            weights = [1 / len(ks)] * len(ks)
+        return cls(ks, _numbers(weights, ks), baseline, normalize, scale_by_k)
 
     @property
     def smallest_group(self) -> int:
         """The least number of responses for which all of it is defined."""
-        return max(self.k) + BASELINES[self.baseline].spare
+        return 2 if self.k == "all" else max(self.k) + BASELINES[self.baseline].spare
 
     @property
     def smallest_k(self) -> int:
         """The smallest k that counts: more than n - k best responses leave the whole objective without signal."""
+        if self.k == "all":
+            return 1
         return min(k for k, weight in zip(self.k, self.weights, strict=True) if weight > 0)
+
+    def check_group(self, n: int) -> None:
+        """Check that groups of n have an advantage.
+
+        Raises:
+            ValueError: They are too small.
+        """
+        if n < self.smallest_group:
+            k = repr(self.k) if self.k == "all" else str(max(self.k))
+            raise ValueError(
+                f"k={k} with baseline={self.baseline!r} needs groups of at least {self.smallest_group} responses, "
+                f"got {n}"
+            )
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeights:
-    """Mix the weights of an objective for groups of n; its baseline must have weights of its own.
+    """Compute the rank weights of an objective.
 
     Args:
         objective: What is optimised.
@@ -97,8 +131,9 @@ def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeig
     Returns:
         The weights.
     """
+    if objective.k == "all":
+        return l2o_over_all_k(n, objective.scale_by_k, device)
     weights_of = BASELINES[objective.baseline].rank_weights
-    assert weights_of is not None
     rows = [weights_of(n, k, best_rank_probability(n, k, device)) for k in objective.k]
     shares = [w * k if objective.scale_by_k else w for w, k in zip(objective.weights, objective.k, strict=True)]
     below, above = torch.zeros(2, n - 1, dtype=torch.float64, device=device)
@@ -110,41 +145,52 @@ def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeig
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def best_rank_distribution(objective: Objective, n: int, device: torch.device) -> Tensor:
-    r"""Compute how likely each rank is the best of a random subset.
+    """Compute how likely each rank is the best of a random subset.
 
-    .. math:: p_j = \sum_m w_m \binom{j-1}{k_m-1} \Big/ \binom{n}{k_m} = \sum_m w_m \frac{k_m}{n} \rho_j^{(k_m)}
+    The size of the subset is drawn with the weights of the k::
+
+        p_j = Σ_m w_m C(j-1, k_m-1) / C(n, k_m) = Σ_m w_m k_m/n ρ_j⁽ᵏᵐ⁾
+
+    With all k this is 1 / ((n-j+1) H_{n-1}) for j < n, H_m the m-th harmonic number.
 
     Args:
-        objective: Its sizes of subsets, drawn with its weights.
+        objective: Its sizes of subsets and their weights.
         n: Size of the groups.
         device: Where the result is wanted.
 
     Returns:
         Shape ``[n]``, float64.
     """
+    if objective.k == "all":
+        share = 1 / torch.arange(n, 0, -1, dtype=torch.float64, device=device)
+        share[-1] = (n - 1) / n
+        return share / share.sum()
     rows = [
         w * k / n * best_rank_probability(n, k, device) for w, k in zip(objective.weights, objective.k, strict=True)
     ]
     return torch.stack(rows).sum(dim=0)
 
 
-def _checked_ks(k: int | Sequence[int], n: int | None, largest: int | None) -> tuple[int, ...]:
-    several = k if isinstance(k, Sequence) else [k]
-    if not several:
-        raise ValueError(f"k must be an integer or some integers, got {k!r}")
-    return tuple(checked_k(one, n, largest=largest) for one in several)
+def _checked_ks(k: int | Sequence[int]) -> tuple[int, ...]:
+    ks = tuple(checked_k(one) for one in (k if isinstance(k, Sequence) else [k]))
+    if not ks:
+        raise ValueError(f"k must be an integer, some integers or 'all', got {k!r}")
+    return ks
 
 
-def _checked_weights(weights: Sequence[float] | None, ks: tuple[int, ...]) -> tuple[float, ...]:
-    if weights is None and len(ks) == 1:
-        return (1.0,)
-    expected = f"weights must be {len(ks)} non-negative numbers that sum to 1, one for each k of {list(ks)}"
+def _numbers(weights: Sequence[float], ks: tuple[int, ...]) -> tuple[float, ...]:
     try:
-        numbers = tuple(float(weight) for weight in weights or ())
+        return tuple(float(weight) for weight in weights)
     except (TypeError, ValueError):
-        raise ValueError(f"{expected}, got {weights!r}") from None
-    if len(numbers) != len(ks):
-        raise ValueError(f"{expected}, got {weights!r}")
-    if min(numbers) < 0 or not math.isclose(math.fsum(numbers), 1, abs_tol=1e-6):
-        raise ValueError(f"{expected}, got {weights!r}, which sum to {math.fsum(numbers):g}")
-    return numbers
+        raise ValueError(f"{_expected(ks)}, got {weights!r}") from None
+
+
+def _check_weights(weights: tuple[float, ...], ks: tuple[int, ...]) -> None:
+    if not ks or len(weights) != len(ks):
+        raise ValueError(f"{_expected(ks)}, got {list(weights)!r}")
+    if min(weights) < 0 or not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
+        raise ValueError(f"{_expected(ks)}, got {list(weights)!r}, which sum to {math.fsum(weights):g}")
+
+
+def _expected(ks: tuple[int, ...]) -> str:
+    return f"weights must be {len(ks)} non-negative numbers that sum to 1, one for each k of {list(ks)}"

@@ -7,9 +7,11 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> NDArray[np.float64] | np.float64:
-    r"""Estimate pass@k, the probability that one of k samples is correct, without bias.
+    """Estimate pass@k, the probability that one of k samples is correct, without bias.
 
-    .. math:: \text{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k} = 1 - \prod_{i=0}^{k-1} \Big(1 - \frac{c}{n-i}\Big)
+    With n samples of which c are correct::
+
+        pass@k = 1 − C(n−c, k) / C(n, k) = 1 − Π_{i<k} (1 − c/(n−i))
 
     computed as a sum of logarithms, so that neither a large n nor a tiny value loses digits. See Chen et al.,
     "Evaluating Large Language Models Trained on Code" (arXiv:2107.03374), equation 1.

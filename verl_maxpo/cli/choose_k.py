@@ -21,9 +21,7 @@ E[A^2]       mean square of the advantages of each baseline, times k as in
              zeros. It is no proxy for the variance of the gradient
 
 A smaller n (--n) is shown for rewards of 0 and 1: the expectation over
-subgroups drawn without replacement, exact by the hypergeometric distribution,
-but without the baseline "adaptive", which depends on the other groups of a
-batch.
+subgroups drawn without replacement, exact by the hypergeometric distribution.
 """
 
 from __future__ import annotations

@@ -14,11 +14,12 @@ from scipy.stats import hypergeom
 
 from verl_maxpo.best_of_k.advantages import labelled_max_at_k_advantages, ranked_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
+from verl_maxpo.best_of_k.groups import ranked_groups
+from verl_maxpo.best_of_k.kinds import KINDS, shares_of_kinds
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.evaluate.dumps import Run, Samples, describe_unread
 from verl_maxpo.evaluate.estimates import Floats, Ints, max_at_k_by_prompt
 from verl_maxpo.evaluate.tables import Table, number
-from verl_maxpo.trainer.metrics import KINDS, PREFIX, mean_square_of, training_metrics
 
 LEGEND = (
     "nonzero: samples whose MaxPO advantage is not 0. gain: unbiased max@k less max@1 on this dump, what taking the "
@@ -35,7 +36,7 @@ class Choice:
         n: Size of the groups, the largest where they differ.
         k: The K of max@K.
         groups: Number of groups.
-        kinds: Fraction of each kind of group (:data:`verl_maxpo.trainer.metrics.KINDS`), summing to 1.
+        kinds: Fraction of each kind of group (:data:`verl_maxpo.best_of_k.kinds.KINDS`), summing to 1.
         nonzero: Fraction of samples whose advantage with ``l2o`` is not 0.
         max_at_k: Unbiased max@k of the dump, over the groups with at least k samples.
         gain: ``max_at_k`` less max@1 of the same groups.
@@ -95,35 +96,36 @@ def choose_k(runs: list[Run], ks: list[int] | None = None, ns: list[int] | None 
 
 
 def _measured(name: str, batches: list[Samples], n: int, k: int) -> Choice:
-    objective = Objective.of(k, scale_by_k=True)
-    metrics, nonzero = [], []
-    for batch in batches:
-        rewards, labels = torch.tensor(batch.score, dtype=torch.float64), torch.from_numpy(batch.labels)
-        sizes = labels.bincount()
-        advantages = labelled_max_at_k_advantages(rewards, labels, sizes, objective)
-        nonzero.append(float((advantages != 0).double().mean()))
-        metrics.append(training_metrics(rewards, advantages, labels, sizes, objective))
+    parts = [_in_batch(batch, k) for batch in batches]
     samples, groups = [len(batch) for batch in batches], [len(batch.prompts) for batch in batches]
-
-    def mean(metric: str, weights: list[int]) -> float:
-        return float(np.average([values[f"{PREFIX}/{metric}"] for values in metrics], weights=weights))
-
+    kinds, advantages = [kinds for kinds, _ in parts], [by_baseline for _, by_baseline in parts]
+    nonzero = [np.mean(by_baseline["l2o"] != 0) for by_baseline in advantages]
     best, gain = _gain(batches, k)
     return Choice(
         dump=name,
         n=n,
         k=k,
         groups=sum(groups),
-        kinds={kind: mean(f"groups/{kind}", groups) for kind in KINDS},
+        kinds={kind: float(np.average([shares[kind] for shares in kinds], weights=groups)) for kind in KINDS},
         nonzero=float(np.average(nonzero, weights=samples)),
         max_at_k=best,
         gain=gain,
-        mean_square={baseline: mean(_metric_of(baseline), samples) for baseline in BASELINES},
+        mean_square={
+            baseline: float(np.mean(np.concatenate([of[baseline] for of in advantages]) ** 2)) for baseline in BASELINES
+        },
     )
 
 
-def _metric_of(baseline: str) -> str:
-    return "advantage/mean_square" if baseline == "l2o" else mean_square_of(baseline)
+def _in_batch(batch: Samples, k: int) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Return the fraction of each kind of group, and the advantages by baseline."""
+    rewards, labels = torch.tensor(batch.score, dtype=torch.float64), torch.from_numpy(batch.labels)
+    sizes = labels.bincount()
+    shares = shares_of_kinds(ranked_groups(rewards, labels, sizes), Objective.of(k))
+    advantages = {
+        name: labelled_max_at_k_advantages(rewards, labels, sizes, Objective.of(k, baseline=name)).numpy()
+        for name in BASELINES
+    }
+    return {kind: float(share) for kind, share in shares.items()}, advantages
 
 
 def _gain(batches: list[Samples], k: int) -> tuple[float, float]:
@@ -165,10 +167,8 @@ def _expected(name: str, batches: list[Samples], chance: Floats, n: int, k: int,
     rewards = torch.from_numpy((np.arange(n) >= n - right[:, None]).astype(float))  # ascending, for each number right
     mean_square = {}
     for baseline in BASELINES:
-        if baseline != "adaptive":
-            objective = Objective.of(k, baseline=baseline, scale_by_k=True)
-            squares = ranked_advantages(rewards, objective).square().mean(dim=-1).numpy()
-            mean_square[baseline] = float(chance @ squares)
+        squares = ranked_advantages(rewards, Objective.of(k, baseline=baseline)).square().mean(dim=-1).numpy()
+        mean_square[baseline] = float(chance @ squares)
     best, gain = _gain(batches, k)
     return Choice(
         dump=name,
@@ -206,9 +206,5 @@ def tables(choices: Choices) -> Iterator[Table]:
         yield Table(
             f"{dump}: mean square of the advantages, by baseline",
             ["n", "k", *BASELINES],
-            [
-                [str(row.n), str(row.k)]
-                + [number(row.mean_square[name]) if name in row.mean_square else "" for name in BASELINES]
-                for row in rows
-            ],
+            [[str(row.n), str(row.k)] + [number(row.mean_square[name]) for name in BASELINES] for row in rows],
         )

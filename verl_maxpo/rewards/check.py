@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from verl_maxpo.rewards.config import VerifierConfig
 from verl_maxpo.rewards.data_files import SOURCE_COLUMN, Row, first_rows_of, open_table
-from verl_maxpo.rewards.isolation.child import VerifierUnavailableError
+from verl_maxpo.rewards.isolation.pool import VerifierUnavailableError
 from verl_maxpo.rewards.probe import check_options, examples
 from verl_maxpo.rewards.result import VerifierResult
 from verl_maxpo.rewards.scoring import WITHOUT_VERDICT, ResponseScorer

@@ -30,7 +30,8 @@ class PoolLimits:
 
     Attributes:
         workers: Child processes of each reward worker (verl starts ``reward.num_workers`` of those).
-        timeout: Seconds of wall clock for one response, after which its child is killed and replaced.
+        timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Time in which it
+            does nothing counts a fifth, time in which it waits for a core a sixtieth.
         memory_limit_mb: MiB of memory for a child on top of its imports.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from verl_maxpo.rewards.config import KEY, did_you_mean
 from verl_maxpo.rewards.data_files import Row
-from verl_maxpo.rewards.isolation.child import VerifierUnavailableError
+from verl_maxpo.rewards.isolation.pool import VerifierUnavailableError
 from verl_maxpo.rewards.registry import find_verifier, load_verifier
 from verl_maxpo.rewards.result import Status
 from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route

@@ -41,7 +41,8 @@ class VerifierResult:
         status: How the verification ended.
         message: For people: why the status is not ``ok``.
         raw_score: The score of the scorer behind the verifier, where ``score`` is another; None where it is the same.
-        refused: What the verifier tried and may not do, while its verdict stands.
+        refused: What the verifier tried beside its work and the lock-down of its process refused, as Python's audit
+            events (``open``, ``socket.connect``). The verdict stands.
 
     Raises:
         ValueError: The score is not a finite number in [0, 1].
@@ -67,9 +68,14 @@ class Verifier(Protocol):
     It runs in a locked-down child process that is killed at the time limit (:mod:`.isolation.pool`). What it
     raises becomes the status ``crash``.
 
-    Its module may also have a function ``examples(ground_truth, extra_info, **options)``, which returns a right
-    response (None where the row holds none) and a wrong one, for ``verl-maxpo check``; and a function
-    ``prepare(**options)``, which is called before the process is locked down, to load what the options name.
+    Its module may also have a function
+
+    - ``examples(ground_truth, extra_info, **options)``, which returns a right response (None where the row holds none)
+      and a wrong one, for ``verl-maxpo check``,
+    - ``prepare(**options)``, which is called before the process is locked down, to load what the options name,
+    - ``keeps_state(**options)``, which returns whether one response can change the verdict on the next. Where it says
+      False, a process verifies many responses; without it each response gets a process of its own, which costs
+      milliseconds. A route's ``keeps_state`` comes before it.
     """
 
     def __call__(

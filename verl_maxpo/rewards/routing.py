@@ -35,22 +35,36 @@ SANDBOX_FUSION = "sandbox_fusion"
 
 @dataclass(frozen=True)
 class Route:
-    """A verifier and its options."""
+    """A verifier and its options.
+
+    Attributes:
+        verifier: Its name.
+        options: What it is called with beside the response.
+        keeps_state: Whether a response can change the verdict on the next, so that each gets a process of its own; None
+            leaves it to the verifier to say.
+    """
 
     verifier: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    keeps_state: bool | None = None
 
     @classmethod
     def of(cls, value: str | Mapping[str, Any], key: str) -> Route:
         """Read a route from the configuration: a verifier's name, or a mapping of ``verifier`` and its options.
 
+        ``keeps_state`` may be among them, for any verifier.
+
         Raises:
             ValueError: It is neither, or no such verifier is installed.
         """
-        options = {"verifier": value} if isinstance(value, str) else value
+        options: Mapping[str, Any] = {"verifier": value} if isinstance(value, str) else value
         if not isinstance(options, Mapping) or not isinstance(options.get("verifier"), str):
             raise ValueError(f"{key} must be a verifier's name or a mapping such as {{verifier: gsm8k}}, got {value!r}")
-        route = cls(options["verifier"], {name: option for name, option in options.items() if name != "verifier"})
+        own = {name: option for name, option in options.items() if name not in ("verifier", "keeps_state")}
+        keeps_state = options.get("keeps_state")
+        if not isinstance(keeps_state, bool | None):
+            raise ValueError(f"{key}.keeps_state must be true or false, got {keeps_state!r}")
+        route = cls(options["verifier"], own, keeps_state)
         if route.verifier != SANDBOX_FUSION:
             try:
                 find_verifier(route.verifier)

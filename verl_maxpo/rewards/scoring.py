@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from verl_maxpo.rewards.config import VerifierConfig
-from verl_maxpo.rewards.isolation.child import Task
-from verl_maxpo.rewards.isolation.pool import VerifierPool
+from verl_maxpo.rewards.isolation.pool import Task, VerifierPool
 from verl_maxpo.rewards.result import Status, VerifierResult
 from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
 

@@ -1,4 +1,4 @@
-"""MaxPO as an advantage estimator for verl: configuration, groups and token-level output.
+"""MaxPO as an advantage estimator for verl: groups and token-level output.
 
 verl's ``trainer/ppo/ray_trainer.py: compute_advantage`` calls :func:`compute_maxpo_outcome_advantage` under the name
 ``maxpo``, which ``verl_maxpo.plugin`` registers. Nothing here imports verl.
@@ -7,103 +7,23 @@ verl's ``trainer/ppo/ray_trainer.py: compute_advantage`` calls :func:`compute_ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from verl_maxpo.best_of_k.advantages import labelled_max_at_k_advantages
 from verl_maxpo.best_of_k.arguments import checked_rewards
 from verl_maxpo.best_of_k.groups import group_labels
 from verl_maxpo.best_of_k.objectives import Objective
-from verl_maxpo.trainer.metrics import training_metrics
-from verl_maxpo.trainer.sessions import Sessions, current_step, sessions_of
+from verl_maxpo.trainer.config import MaxPOConfig
+from verl_maxpo.trainer.metrics import PREFIX, k_metrics, training_metrics
+from verl_maxpo.trainer.step import Sessions, TrainerStep, current_step, sessions_of
 
 logger = logging.getLogger(__name__)
-
-ESTIMATOR_NAME = "maxpo"
-
-
-@dataclass(frozen=True)
-class MaxPOConfig:
-    """The options under ``algorithm.maxpo``.
-
-    Attributes:
-        k: The K of max@K, at least 1, or a list of several to optimise their weighted sum, such as ``[1, 8]``. Groups
-            need k + 1 responses (of the largest k; k for some baselines), so keep it below
-            ``actor_rollout_ref.rollout.n``. ``k=1`` is RLOO.
-        weights: With several k, the weight of each, such as ``[0.5, 0.5]``; they sum to 1.
-        baseline: ``l2o`` (MaxPO), ``loo_minus_one``, ``loo``, ``none`` (PKPO), ``group_mean`` or ``adaptive``, see
-            :mod:`verl_maxpo.best_of_k.baselines`.
-        normalize: null, or ``std`` to divide each group by the standard deviation of the best reward of its
-            k-subsets, which biases the gradient; with ``group_mean`` (and ``scale_by_k=false``) this is
-            Pass@k Training.
-        scale_by_k: Multiply the advantages by k (of several, each by its own, before they are mixed), so that the
-            policy gradient is that of max@k itself. Adam hides a constant factor, but its balance with KL and
-            entropy terms, clipping and comparisons between different k do not.
-        group_size: Responses for a prompt, ``${actor_rollout_ref.rollout.n}``: larger groups give a warning, because
-            several rows of one agent session then count as several responses. null for no such check.
-    """
-
-    k: int | Sequence[int]
-    weights: Sequence[float] | None = None
-    baseline: str = "l2o"
-    normalize: str | None = None
-    scale_by_k: bool = True
-    group_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("k", "weights"):  # lists are not hashable
-            value = getattr(self, name)
-            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
-        try:
-            self.objective  # noqa: B018
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"algorithm.maxpo.{error}") from None
-        if self.group_size is not None and (type(self.group_size) is not int or self.group_size < 1):
-            raise ValueError(f"algorithm.maxpo.group_size must be null or at least 1, got {self.group_size!r}")
-
-    @cached_property
-    def objective(self) -> Objective:
-        """The options that the advantages depend on."""
-        return Objective.of(self.k, self.weights, self.baseline, self.normalize, self.scale_by_k)
-
-    @classmethod
-    def from_algorithm(cls, algorithm: Mapping[str, Any] | None) -> MaxPOConfig:
-        """Read the node ``maxpo`` of verl's ``config.algorithm``.
-
-        Args:
-            algorithm: verl's ``config.algorithm``, an OmegaConf node or any mapping.
-
-        Returns:
-            The options.
-
-        Raises:
-            ValueError: The node is missing, lacks ``k``, has an unknown key or a value out of range.
-        """
-        node = algorithm.get("maxpo") if algorithm is not None else None
-        if node is None:
-            raise ValueError(
-                "algorithm.adv_estimator=maxpo needs the K of max@K: set algorithm.maxpo.k, "
-                "as +algorithm.maxpo.k=8 on verl's own configs"
-            )
-        options: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-        if not isinstance(options, Mapping):
-            raise ValueError(f"algorithm.maxpo must be a mapping such as {{k: 8}}, got {options!r}")
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(str(key) for key in options if key not in known)
-        if unknown:
-            raise ValueError(f"algorithm.maxpo has no option {', '.join(unknown)}; its options are {', '.join(known)}")
-        required = [field.name for field in fields(cls) if field.default is MISSING]
-        for name in required:
-            if options.get(name, "???") in (None, "???"):
-                raise ValueError(f"algorithm.maxpo.{name} is required and not set, got {options.get(name)!r}")
-        return cls(**options)
 
 
 @torch.no_grad()
@@ -114,41 +34,46 @@ def compute_maxpo_outcome_advantage(
     config: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor]:
-    r"""Compute MaxPO's advantage of every response, as verl asks its estimators to.
+    """Compute MaxPO's advantage of every response, as verl asks its estimators to.
 
-    With :math:`A_i` from :func:`verl_maxpo.grouped_max_at_k_advantages` of the responses' summed rewards,
-    token t of response i gets :math:`k A_i` where ``response_mask[i, t]`` is set and 0 elsewhere
-    (:math:`A_i` without ``algorithm.maxpo.scale_by_k``). See arXiv:2606.06080 and ``maxpo.md``, identity 2.
+    With A_i from :func:`verl_maxpo.grouped_max_at_k_advantages` of the responses' summed rewards, token t of response i
+    gets A_i where ``response_mask[i, t]`` is set and 0 elsewhere. See arXiv:2606.06080 and ``docs/mathematics.md``.
 
-    A group that is too small for k, which happens when rollouts fail, has no max@k advantage: it gets zeros, and a
-    warning counts such groups. Rows that verl adds as padding have an empty mask and count as no group.
+    A response without any token in its mask was rejected or never generated: it does not count in its group. A group
+    that is too small for k, for that reason or because rollouts failed, has no max@k advantage: it gets zeros, and a
+    warning counts such groups. Rows that verl adds as padding count as no group.
 
-    Within a step of verl's trainer (:mod:`.sessions`), the rows of one agent session count as one response
-    with the reward of the last, and all get its advantage; and the step gets the metrics of
-    :mod:`.metrics`. Elsewhere each row is a response, and there are no metrics.
+    Within a step of verl's trainer (:mod:`.step`), the rows of one agent session count as one response with the reward
+    of the last, and all get its advantage; k may be a schedule; and the step gets the metrics of :mod:`.metrics`.
+    Elsewhere each row is a response, and there are no metrics.
 
     Args:
         token_level_rewards: Rewards, ``[bs, response_length]``; a response's reward is their sum.
         response_mask: 1 on the tokens of the response, ``[bs, response_length]``.
         index: The prompt (verl's ``uid``) of each row, ``[bs]``; rows of one prompt form a group, in any order.
-        config: verl's ``config.algorithm`` with the node ``maxpo``, see :class:`MaxPOConfig`.
+        config: verl's ``config.algorithm`` with the node ``maxpo``, see :class:`.config.MaxPOConfig`.
         **kwargs: What else verl passes; not used.
 
     Returns:
         The advantages and the returns, ``[bs, response_length]`` each; outcome estimators return the same for both.
 
     Raises:
-        ValueError: ``algorithm.maxpo`` is unusable, ``index`` is missing, a reward is NaN or infinite, or no group
-            of the batch is large enough for k.
+        TypeError: A prompt in ``index`` is not hashable.
+        ValueError: ``algorithm.maxpo`` is unusable or a schedule that this trainer cannot follow, ``index`` is missing
+            or has a None, a reward is NaN or infinite, advantages overflow, the rows of a session have different
+            prompts, or no group of the batch is large enough for k.
     """
     options = MaxPOConfig.from_algorithm(config)
     if index is None:
         raise ValueError("algorithm.adv_estimator=maxpo needs the prompt of each response (uid), got none")
-    batch = _Batch.of(token_level_rewards, response_mask, index)
-    _check_group_sizes(batch, options)
-    _warn_about(options, config or {}, batch)
-    advantages = labelled_max_at_k_advantages(batch.rewards, batch.labels, batch.sizes, options.objective)
-    _record_metrics(batch, advantages, options.objective)
+    step = current_step.get()
+    objective = options.objective_at(step.number if step else None)
+    batch = _Batch.of(token_level_rewards, response_mask, index, step)
+    _check_group_sizes(batch, objective)
+    _warn_about(objective, config or {}, batch)
+    advantages = _advantages(batch, objective)
+    if step is not None:
+        _record_metrics(step, batch, advantages, objective)
     if batch.sessions is not None:
         advantages = advantages[batch.sessions.of_row]
     # Most of the time of a call. Converting the integer mask first is faster than a product of mixed types.
@@ -163,34 +88,63 @@ class _Batch:
     Attributes:
         rewards: ``[responses]``.
         labels: Group of each response, ``[responses]``.
-        sizes: Responses of each group, ``[groups]``.
-        is_real: Whether a group is more than padding, ``[groups]``.
+        counts: Whether a response counts in its group, having any token, ``[responses]``.
+        sizes: Responses of each group that count, ``[groups]``.
+        delivered: Responses of each group with those that do not count; 0 for padding, ``[groups]``.
         sessions: The sessions, None where a response is a row.
     """
 
     rewards: Tensor
     labels: Tensor
+    counts: Tensor
     sizes: Tensor
-    is_real: Tensor
+    delivered: Tensor
     sessions: Sessions | None
 
     @classmethod
-    def of(cls, token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray[Any, Any]) -> _Batch:
+    def of(
+        cls, token_level_rewards: Tensor, response_mask: Tensor, index: np.ndarray[Any, Any], step: TrainerStep | None
+    ) -> _Batch:
         rewards = checked_rewards(token_level_rewards.sum(dim=-1))
         labels = group_labels(index, rewards.device)
-        real_labels = labels[_has_tokens(response_mask)]
-        sessions = _sessions(len(rewards), rewards.device)
-        if sessions is not None:
-            rewards, labels = rewards[sessions.final_row], labels[sessions.final_row]
-        sizes = labels.bincount()
-        is_real = torch.zeros_like(sizes, dtype=torch.bool)
-        is_real[real_labels] = True
-        return cls(rewards, labels, sizes, is_real, sessions)
+        if step is not None and len(step.keys) != len(rewards):
+            _warn_once("sessions", f"{_CHANGED}: the batch has %d keys for %d rows", len(step.keys), len(rewards))
+            step = None
+        has_tokens = _has_tokens(response_mask)
+        is_padding = _is_padding(step, has_tokens, labels)
+        sessions = _sessions(step, rewards.device)
+        if sessions is None:
+            counts = has_tokens
+        else:
+            _check_prompts(sessions, labels, index)
+            rewards, labels, is_padding = (of_row[sessions.final_row] for of_row in (rewards, labels, is_padding))
+            counts = torch.zeros_like(is_padding)
+            counts[sessions.of_row[has_tokens]] = True
+        groups = int(labels.max()) + 1 if len(labels) else 0
+        sizes, delivered = _sizes(labels, counts, groups), _sizes(labels, ~is_padding, groups)
+        return cls(rewards, labels, counts, sizes, delivered, sessions)
 
     @property
     def largest_group(self) -> int:
-        """Responses of the largest group that is no padding, 0 without one."""
-        return int((self.sizes * self.is_real).max()) if len(self.sizes) else 0
+        """Responses of the largest group, with those that do not count, 0 without one."""
+        return int(self.delivered.max()) if len(self.delivered) else 0
+
+
+def _advantages(batch: _Batch, objective: Objective) -> Tensor:
+    """Return the advantage of each response, 0 for those that do not count."""
+    counts = batch.counts
+    if counts.all():  # the usual case, for which nothing need be copied
+        return labelled_max_at_k_advantages(batch.rewards, batch.labels, batch.sizes, objective)
+    advantages = torch.zeros_like(batch.rewards)
+    advantages[counts] = labelled_max_at_k_advantages(
+        batch.rewards[counts], batch.labels[counts], batch.sizes, objective
+    )
+    return advantages
+
+
+def _sizes(labels: Tensor, counts: Tensor, groups: int) -> Tensor:
+    """Return how many responses of each group count, ``[groups]``."""
+    return (labels if counts.all() else labels[counts]).bincount(minlength=groups)
 
 
 def _has_tokens(response_mask: Tensor) -> Tensor:
@@ -201,27 +155,52 @@ def _has_tokens(response_mask: Tensor) -> Tensor:
     return has_tokens
 
 
-def _sessions(rows: int, device: torch.device) -> Sessions | None:
-    step = current_step.get()
+def _is_padding(step: TrainerStep | None, has_tokens: Tensor, labels: Tensor) -> Tensor:
+    """Return which rows verl added; a trainer that does not tell gives them a prompt without any token."""
+    if step is not None:
+        return torch.tensor(step.is_padding, dtype=torch.bool, device=labels.device)
+    if has_tokens.all():
+        return ~has_tokens
+    return (labels[has_tokens].bincount(minlength=len(labels)) == 0)[labels]
+
+
+_CHANGED = "verl has changed, and maxpo counts each row as a response"
+
+
+def _sessions(step: TrainerStep | None, device: torch.device) -> Sessions | None:
     if step is None:
         return None
     try:
-        if len(step.keys) != rows:
-            raise ValueError(f"the batch has {len(step.keys)} keys for {rows} rows")
         return sessions_of(step.keys, device)
     except ValueError as error:
-        _warn_once("sessions", "verl has changed: %s. maxpo counts each row as a response", error)
+        _warn_once("sessions", f"{_CHANGED}: %s", error)
         return None
 
 
-def _record_metrics(batch: _Batch, advantages: Tensor, objective: Objective) -> None:
-    step = current_step.get()
-    if step is not None:
-        real = batch.is_real[batch.labels]
-        metrics = training_metrics(
-            batch.rewards[real], advantages[real], batch.labels[real], batch.sizes * batch.is_real, objective
+def _check_prompts(sessions: Sessions, labels: Tensor, index: np.ndarray[Any, Any]) -> None:
+    """Check that all rows of a session have one prompt."""
+    differs = labels != labels[sessions.final_row][sessions.of_row]
+    if differs.any():
+        row = int(differs.nonzero()[0])
+        final = int(sessions.final_row[sessions.of_row[row]])
+        raise ValueError(
+            f"rows {row} and {final} are of one agent session and must have one prompt, got the uids {index[row]!r} "
+            f"and {index[final]!r}"
         )
-        step.metrics.update(metrics)
+
+
+def _record_metrics(step: TrainerStep, batch: _Batch, advantages: Tensor, objective: Objective) -> None:
+    counts, is_group = batch.counts, batch.delivered > 0
+    emptied = int((is_group & (batch.sizes == 0)).sum())
+    step.metrics.update(
+        training_metrics(
+            batch.rewards[counts], advantages[counts], batch.labels[counts], batch.sizes, objective, emptied
+        )
+    )
+    step.metrics.update(k_metrics(objective, batch.largest_group))
+    delivered = int(batch.delivered.sum())
+    if delivered:
+        step.metrics[f"{PREFIX}/responses/left_out"] = 1 - int(counts.sum()) / delivered
 
 
 class _UndersizedGroups:
@@ -231,16 +210,16 @@ class _UndersizedGroups:
         self.groups = 0
         self.batches = 0
 
-    def add(self, groups: int, options: MaxPOConfig) -> None:
+    def add(self, groups: int, objective: Objective) -> None:
         self.groups += groups
         self.batches += 1
-        if str(self.batches).strip("0") == "1":
+        if self.batches == 10 ** (len(str(self.batches)) - 1):
             logger.warning(
-                "maxpo: %d groups of this batch have fewer than the %d responses that algorithm.maxpo.k=%s needs and "
-                "get zero advantages (so far %d groups in %d batches); lost rollouts are the usual cause",
+                "maxpo: %d groups of this batch have fewer than the %d responses that %s needs and get zero advantages "
+                "(so far %d groups in %d batches); lost or rejected rollouts are the usual cause",
                 groups,
-                options.objective.smallest_group,
-                options.k,
+                objective.smallest_group,
+                _shown(objective),
                 self.groups,
                 self.batches,
             )
@@ -249,17 +228,22 @@ class _UndersizedGroups:
 _undersized_groups = _UndersizedGroups()
 
 
-def _check_group_sizes(batch: _Batch, options: MaxPOConfig) -> None:
-    needed = options.objective.smallest_group
-    undersized = int((batch.is_real & (batch.sizes < needed)).sum())
+def _check_group_sizes(batch: _Batch, objective: Objective) -> None:
+    needed = objective.smallest_group
+    undersized = int(((batch.delivered > 0) & (batch.sizes < needed)).sum())
     if undersized == 0:
         return
-    if undersized == int(batch.is_real.sum()):
+    if batch.largest_group < needed:
         raise ValueError(
-            f"algorithm.maxpo.k={options.k} needs groups of at least {needed} responses, got {batch.largest_group} at "
+            f"{_shown(objective)} needs groups of at least {needed} responses, got {batch.largest_group} at "
             "most: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
         )
-    _undersized_groups.add(undersized, options)
+    _undersized_groups.add(undersized, objective)
+
+
+def _shown(objective: Objective) -> str:
+    k = objective.k[0] if len(objective.k) == 1 else objective.k if objective.k == "all" else list(objective.k)
+    return f"algorithm.maxpo.k={k}"
 
 
 _warned: set[str] = set()
@@ -271,9 +255,9 @@ def _warn_once(topic: str, message: str, *arguments: object) -> None:
         logger.warning(message, *arguments)
 
 
-def _warn_about(options: MaxPOConfig, algorithm: Mapping[str, Any], batch: _Batch) -> None:
+def _warn_about(objective: Objective, algorithm: Mapping[str, Any], batch: _Batch) -> None:
     """Warn, once each, about settings that work but seldom do what was wanted."""
-    n, smallest_k = batch.largest_group, options.objective.smallest_k
+    n, smallest_k = batch.largest_group, objective.smallest_k
     if algorithm.get("use_kl_in_reward"):
         _warn_once(
             "kl",
@@ -289,17 +273,9 @@ def _warn_about(options: MaxPOConfig, algorithm: Mapping[str, Any], batch: _Batc
     if smallest_k > n / 2 > 0:
         _warn_once(
             "k",
-            "algorithm.maxpo.k=%s is more than half of the %d responses in a group: a group gives no signal once more "
-            "than %d of them share the best reward. Raise actor_rollout_ref.rollout.n, lower k or mix in a smaller one",
-            options.k,
+            "%s is more than half of the %d responses in a group: a group gives no signal once more than %d of them "
+            "share the best reward. Raise actor_rollout_ref.rollout.n, lower k or mix in a smaller one",
+            _shown(objective),
             n,
             n - smallest_k,
-        )
-    if options.group_size is not None and n > options.group_size:
-        _warn_once(
-            "group_size",
-            "maxpo got a group of %d rows where algorithm.maxpo.group_size=%d: if these are agent sessions of several "
-            "rows, each row counts as a response, which only verl's own trainer (trainer.use_v1=true) avoids",
-            n,
-            options.group_size,
         )

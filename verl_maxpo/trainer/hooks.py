@@ -1,32 +1,46 @@
-"""The hooks on verl's trainers: the estimator counts sessions and logs metrics, validation estimates pass@k."""
+"""The hooks on verl's trainers: the estimator sees their steps, validation estimates pass@k."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
 from verl_maxpo.guards import expect_parameters
-from verl_maxpo.trainer.estimator import ESTIMATOR_NAME
-from verl_maxpo.trainer.sessions import trainer_step
+from verl_maxpo.trainer import ESTIMATOR_NAME
+from verl_maxpo.trainer.metrics import PREFIX
+from verl_maxpo.trainer.step import TrainerStep, trainer_step
+from verl_maxpo.trainer.unscored import drop_unscored, drops_unscored
 from verl_maxpo.trainer.validation import switched_on, validation_metrics
 
 logger = logging.getLogger(__name__)
 
+TRAINER = "verl.trainer.ppo.v1.trainer_base"
+
+#: The trainers whose steps the estimator sees.
+_SHOWN: set[str] = set()
+
 
 def install() -> None:
     """Apply the hooks when verl's trainers are imported."""
-    wrapt.register_post_import_hook(show_trainer_step, "verl.trainer.ppo.v1.trainer_base")
-    for trainer in ("verl.trainer.ppo.v1.trainer_base", "verl.trainer.ppo.ray_trainer"):
+    wrapt.register_post_import_hook(show_trainer_step, TRAINER)
+    for trainer in (TRAINER, "verl.trainer.ppo.ray_trainer"):
         wrapt.register_post_import_hook(add_validation_metrics, trainer)
 
 
+def shows_steps() -> bool:
+    """Tell whether this version of verl lets the estimator see the steps of its V1 trainer."""
+    import_module(TRAINER)
+    return TRAINER in _SHOWN
+
+
 def show_trainer_step(module: ModuleType) -> None:
-    """Let maxpo see the keys and the metrics of the step that the trainer computes advantages for.
+    """Let maxpo see the step that the trainer computes advantages for.
 
     Training works without, so that a verl that has changed is a warning.
     """
@@ -41,8 +55,14 @@ def show_trainer_step(module: ModuleType) -> None:
         if instance.config.algorithm.adv_estimator != ESTIMATOR_NAME:
             return wrapped(*args, **kwargs)
         arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
-        with trainer_step(arguments["batch"].keys, arguments["metrics"]):
+        batch, metrics = arguments["batch"], arguments["metrics"]
+        is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        if drops_unscored(instance.config):
+            metrics[f"{PREFIX}/responses/unscored"] = drop_unscored(module.tq, batch, is_padding)
+        with trainer_step(TrainerStep(instance.global_steps, batch.keys, is_padding, metrics)):
             return wrapped(*args, **kwargs)
+
+    _SHOWN.add(module.__name__)
 
 
 def add_validation_metrics(module: ModuleType) -> None:

@@ -1,22 +1,18 @@
 """What a training step says about max@k: its value, whether the groups carry any signal, and how large advantages are.
 
-====================================================  =================================================================
-``best_of_k/reward@K``                                unbiased max@K of the batch for K = 1, 2, 4, ... and the chosen
-                                                      ones: :math:`V_K`, averaged over the groups with at least K
-                                                      responses; K = 1 is the mean reward
-``best_of_k/groups/all_fail``                         fraction of groups whose rewards are equal and not above 0
-``best_of_k/groups/all_equal``                        the same for equal rewards above 0
-``best_of_k/groups/too_many_successes``               fraction in which more than n - k responses share the best reward
-                                                      (for 0/1 rewards c > n - k) and not all: every k-subset has the
-                                                      same maximum. Of several k the smallest counts
-``best_of_k/groups/undersized``                       fraction with too few responses for the largest k
-``best_of_k/groups/signal``                           the other groups; the five sum to 1
-``best_of_k/advantage/mean``                          of the samples' advantages; 0 for centred baselines
-``best_of_k/advantage/mean_square``                   of the same; with no correlation between the samples' gradients
-                                                      it is proportional to the variance of the policy gradient
-``best_of_k/advantage/mean_square/BASELINE``          what another baseline would have had on this batch, all other
-                                                      options being equal (``loo_1`` is ``loo_minus_one``)
-====================================================  =================================================================
+==========================================  ===========================================================================
+``best_of_k/reward@K``                      unbiased max@K of the batch for K = 1, 2, 4, ... and the chosen ones: V_K,
+                                            averaged over the groups with at least K responses; K = 1 is the mean
+``best_of_k/groups/KIND``                   fraction of groups of each of :data:`verl_maxpo.best_of_k.kinds.KINDS`:
+                                            signal, all_fail, all_equal, too_many_successes, undersized
+``best_of_k/advantage/mean``                of the responses' advantages; 0 for centred baselines
+``best_of_k/advantage/mean_square``         of the same; with no correlation between the responses' gradients it is
+                                            proportional to the variance of the policy gradient
+``best_of_k/k/smallest``, ``.../largest``   the K that this step trains for, as a schedule changes it
+``best_of_k/responses/left_out``            fraction of responses that count in no group: their mask is empty, because
+                                            they were rejected, never generated, or have no verdict
+``best_of_k/responses/unscored``            those without a verdict, with ``reward.reward_kwargs.unscored=drop``
+==========================================  ===========================================================================
 
 A session counts once and padding not at all. Rewards are what the estimator got, advantages what the tokens get.
 
@@ -27,110 +23,77 @@ otherwise the mean, which is what these are.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from verl_maxpo.best_of_k.advantages import adaptive_weight, ranked_advantages
-from verl_maxpo.best_of_k.baselines import BASELINES, best_rank_probability
-from verl_maxpo.best_of_k.groups import rows_by_size
+from verl_maxpo.best_of_k.baselines import best_rank_probability
+from verl_maxpo.best_of_k.groups import ranked_groups
+from verl_maxpo.best_of_k.kinds import shares_of_kinds
 from verl_maxpo.best_of_k.objectives import Objective
 
 PREFIX = "best_of_k"
 
-# What a group can be: "all_fail" stands before "all_equal".
-KINDS = ("signal", "all_fail", "all_equal", "too_many_successes", "undersized")
-
 
 def training_metrics(
-    rewards: Tensor, advantages: Tensor, labels: Tensor, sizes: Tensor, objective: Objective
+    rewards: Tensor, advantages: Tensor, labels: Tensor, sizes: Tensor, objective: Objective, emptied: int = 0
 ) -> dict[str, float]:
     """Compute the metrics of one batch.
 
     Args:
-        rewards: Finite rewards, shape ``[bs]``.
-        advantages: Advantages of the same samples, shape ``[bs]``.
-        labels: Label of each sample's group, 0 to G - 1, shape ``[bs]``.
+        rewards: Finite rewards of the responses that count, shape ``[bs]``.
+        advantages: Advantages of the same responses, shape ``[bs]``.
+        labels: Label of each response's group, 0 to G - 1, shape ``[bs]``.
         sizes: Number of members of each label, shape ``[G]``; labels without members count as no group.
         objective: What is optimised.
+        emptied: Number of groups none of whose responses counts; they are undersized.
 
     Returns:
         The metrics by name, see the module; none for an empty batch.
     """
     if len(rewards) == 0:
         return {}
-    batches = [rewards[rows].double().sort(dim=-1).values for rows in rows_by_size(labels, sizes)]
+    batches = ranked_groups(rewards, labels, sizes)
     values = {
         **_rewards(batches, objective),
-        **_groups(batches, objective),
+        **_groups(batches, objective, emptied),
         "advantage/mean": advantages.double().mean(),
         "advantage/mean_square": advantages.double().square().mean(),
-        **_mean_squares(batches, objective),
     }
     numbers = torch.stack(list(values.values())).tolist()  # one transfer from the device
     return {f"{PREFIX}/{name}": number for name, number in zip(values, numbers, strict=True)}
 
 
+def k_metrics(objective: Objective, n: int) -> dict[str, float]:
+    """Tell which K is trained for.
+
+    Args:
+        objective: What is optimised.
+        n: Size of the largest group, which ``k=all`` depends on.
+
+    Returns:
+        The metrics by name, see the module.
+    """
+    largest = n - 1 if objective.k == "all" else max(objective.k)
+    return {f"{PREFIX}/k/smallest": objective.smallest_k, f"{PREFIX}/k/largest": largest}
+
+
 def _rewards(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
     largest = max(ranked.shape[-1] for ranked in batches)
+    chosen = set() if objective.k == "all" else {k for k in objective.k if k <= largest}
     powers = {2**exponent for exponent in range(largest.bit_length())}
     # V_k is linear in the ranked rewards, so that sums over the groups will do.
     sums = [(len(ranked), ranked.sum(dim=0)) for ranked in batches]
     values = {}
-    for k in sorted(powers | {k for k in objective.k if k <= largest}):
+    for k in sorted(powers | chosen):
         enough = [(groups, total) for groups, total in sums if len(total) >= k]
         value = [k / len(total) * best_rank_probability(len(total), k, total.device) @ total for _, total in enough]
         values[f"reward@{k}"] = torch.stack(value).sum() / sum(groups for groups, _ in enough)
     return values
 
 
-def _groups(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
-    kinds = torch.cat([_kind_of_group(ranked, objective) for ranked in batches])
-    shares = kinds.bincount(minlength=len(KINDS)).double() / len(kinds)
-    return {f"groups/{name}": share for name, share in zip(KINDS, shares.unbind(), strict=True)}
-
-
-def _kind_of_group(ranked: Tensor, objective: Objective) -> Tensor:
-    """Return the position in KINDS of each group of ``[groups, n]``."""
-    lowest, best = ranked[:, 0], ranked[:, -1]
-    if ranked.shape[-1] < objective.smallest_group:
-        return torch.full_like(best, KINDS.index("undersized"), dtype=torch.int64)
-    no_signal = ranked[:, objective.smallest_k - 1] == best  # n - k + 1 responses share the best reward
-    all_equal = KINDS.index("all_equal") - (best <= 0).long()
-    return torch.where(lowest == best, all_equal, no_signal * KINDS.index("too_many_successes"))
-
-
-def _mean_squares(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
-    """Mean square for every baseline but the chosen one; a group that is too small for it counts as zeros."""
-    others = {name: replace(objective, baseline=name) for name in BASELINES}
-    totals = dict.fromkeys(BASELINES, torch.zeros((), dtype=torch.float64, device=batches[0].device))
-    adaptive = []
-    for ranked in batches:
-        n = ranked.shape[-1]
-        defined = {name: other for name, other in others.items() if n >= other.smallest_group and name != "adaptive"}
-        advantages = {name: ranked_advantages(ranked, other) for name, other in defined.items()}
-        for name, values in advantages.items():
-            totals[name] = totals[name] + values.square().sum()
-        if n >= others["adaptive"].smallest_group:
-            adaptive.append(_products(advantages["loo_minus_one"], advantages["l2o"]))
-    if adaptive:
-        ss, sb, bb = torch.cat(adaptive, dim=-1)
-        weight = adaptive_weight(sb, bb)
-        totals["adaptive"] = (ss - 2 * weight * sb + weight**2 * bb).sum()
-    samples = sum(ranked.numel() for ranked in batches)
-    return {mean_square_of(name): total / samples for name, total in totals.items() if name != objective.baseline}
-
-
-def _products(score: Tensor, l2o: Tensor) -> Tensor:
-    """Return <s, s>, <s, b> and <b, b> of each group, ``[3, groups]``."""
-    baseline = score - l2o
-    return torch.stack([(a * b).sum(dim=-1) for a, b in ((score, score), (score, baseline), (baseline, baseline))])
-
-
-def mean_square_of(baseline: str) -> str:
-    """Return the name, without prefix, of the metric for a baseline that was not trained with.
-
-    verl takes the minimum of metrics that have "min" in their name.
-    """
-    return f"advantage/mean_square/{baseline.replace('minus_one', '1')}"
+def _groups(batches: list[Tensor], objective: Objective, emptied: int) -> dict[str, Tensor]:
+    shares = shares_of_kinds(batches, objective)
+    groups = sum(len(ranked) for ranked in batches)
+    shares = {kind: share * groups / (groups + emptied) for kind, share in shares.items()}
+    shares["undersized"] = shares["undersized"] + emptied / (groups + emptied)
+    return {f"groups/{kind}": share for kind, share in shares.items()}

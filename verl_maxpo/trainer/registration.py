@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Callable
 
-from verl_maxpo.trainer import hooks
-from verl_maxpo.trainer.estimator import ESTIMATOR_NAME, compute_maxpo_outcome_advantage
+from verl_maxpo.trainer import ESTIMATOR_NAME, hooks
+from verl_maxpo.trainer.estimator import compute_maxpo_outcome_advantage
 
 logger = logging.getLogger(__name__)
 

@@ -1,77 +1,69 @@
-"""What runs inside a child process of the pool."""
+"""What a child does: read a task, verify, write the verdict, until its connection closes."""
 
 from __future__ import annotations
 
-import inspect
-import signal
-from collections.abc import Mapping, Sequence
+import os
+import pickle
 from dataclasses import replace
-from typing import Any, NamedTuple
 
-from verl_maxpo.rewards.isolation.lockdown import limit_cpu_time, lock_down, take_violations
+from verl_maxpo.rewards.isolation.audit import take_refused
+from verl_maxpo.rewards.isolation.messages import HEADER, Task, encode, frame
 from verl_maxpo.rewards.registry import load_verifier
 from verl_maxpo.rewards.result import Status, VerifierResult, reject
-from verl_maxpo.rewards.routing import Route
 
 _TEXT_LIMIT = 1000
-_unavailable: list[tuple[Route, str]] = []
+_REFUSED_LIMIT = 10
 
 
-class VerifierUnavailableError(RuntimeError):
-    """A verifier cannot be loaded, so that no response can be scored with it."""
+def serve(connection: int) -> None:
+    """Say by an empty frame that this process is locked down, and answer one task after another."""
+    _write(connection, frame(b""))
+    while header := _read(connection, HEADER.size):
+        task = _read(connection, *HEADER.unpack(header))
+        _write(connection, frame(encode(_run(task))))
 
 
-class Task(NamedTuple):
-    """One response to verify, and how."""
-
-    route: Route
-    response: str
-    ground_truth: Any
-    extra_info: Mapping[str, Any]
-
-
-def initialize(routes: Sequence[Route], memory_limit_mb: int) -> None:
-    """Load the verifiers, which may need what the lock-down takes away, and lock the process down."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler waits for Python code to have its turn
-    for route in routes:
-        try:
-            module = inspect.getmodule(load_verifier(route.verifier))
-            getattr(module, "prepare", lambda **_: None)(**route.options)
-        except Exception as error:
-            _unavailable.append((route, f"{type(error).__name__}: {error}"))
-    lock_down(memory_limit_mb)
-
-
-def run(task: Task, time_limit: float) -> VerifierResult:
-    """Verify one response; whatever the verifier raises is the status ``crash``, what it tries in vain ``refused``.
-
-    Raises:
-        VerifierUnavailableError: The verifier could not be loaded.
-    """
-    for route, reason in _unavailable:
-        if route == task.route:
-            raise VerifierUnavailableError(
-                f"the verifier {route.verifier!r} cannot be loaded ({reason}); "
-                "is verl-maxpo installed with its extra, verl-maxpo[rewards]?"
-            )
-    limit_cpu_time(time_limit)
-    take_violations()
+def _run(pickled: bytes) -> VerifierResult:
+    """Verify a response. Whatever the verifier raises is the status ``crash``; what was refused is noted beside it."""
+    take_refused()
     try:
-        result = load_verifier(task.route.verifier)(
-            task.response, task.ground_truth, task.extra_info, **task.route.options
-        )
-        if not isinstance(result, VerifierResult):
-            raise TypeError(
-                f"the verifier {task.route.verifier!r} must return a VerifierResult, got {type(result).__name__}"
-            )
+        result = _verdict(pickle.loads(pickled))
     except BaseException as error:
-        result = reject(Status.CRASH, f"{type(error).__name__}: {error}")
-    if violations := take_violations():
-        return reject(Status.REFUSED, f"tried what a verifier may not do: {', '.join(sorted(set(violations)))}")
-    answer = None if result.answer is None else _printable(result.answer)
-    return replace(result, answer=answer, message=_printable(result.message))
+        result = reject(Status.CRASH, _printable(f"{type(error).__name__}: {error}"))
+    return replace(result, refused=tuple(map(_printable, take_refused()[:_REFUSED_LIMIT])))
+
+
+def _verdict(task: Task) -> VerifierResult:
+    """Return what the verifier does, as built-in types that fit a message."""
+    verifier = task.route.verifier
+    result = load_verifier(verifier)(task.response, task.ground_truth, task.extra_info, **task.route.options)
+    if not isinstance(result, VerifierResult):
+        raise TypeError(f"the verifier {verifier!r} must return a VerifierResult, got {type(result).__name__}")
+    return replace(
+        result,
+        score=float(result.score),
+        correct=bool(result.correct),
+        answer=None if result.answer is None else _printable(result.answer),
+        format_ok=bool(result.format_ok),
+        message=_printable(result.message),
+        raw_score=None if result.raw_score is None else float(result.raw_score),
+    )
 
 
 def _printable(text: str) -> str:
     """Return text that fits a log line and that JSON dumps in UTF-8 can hold (no lone surrogates)."""
     return text[:_TEXT_LIMIT].encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    """Read so many bytes, or none where the other side has closed."""
+    parts = []
+    while size and (part := os.read(descriptor, size)):
+        parts.append(part)
+        size -= len(part)
+    return b"" if size else b"".join(parts)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]

@@ -59,6 +59,11 @@ def verify(
     return accept(letter, correct=letter == truth)
 
 
+def keeps_state(**options: Any) -> bool:
+    """Say that no response changes the verdict on the next."""
+    return False
+
+
 def examples(
     ground_truth: Any,
     extra_info: Mapping[str, Any],

@@ -56,6 +56,11 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
     return accept(text, correct=_value(tree) == target == claimed)
 
 
+def keeps_state(**options: Any) -> bool:
+    """Say that no response changes the verdict on the next."""
+    return False
+
+
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, bare: bool = False) -> tuple[str | None, str]:
     """Return the row's ``solution`` if it has one, and a wrong response: the target itself."""
     target, _ = _problem(ground_truth)

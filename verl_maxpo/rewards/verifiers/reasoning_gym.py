@@ -208,6 +208,11 @@ def verify(
     return _score(task, answer, entry, partial)
 
 
+def keeps_state(**options: Any) -> bool:
+    """Say that no response changes the verdict on the next."""
+    return False
+
+
 def examples(
     ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = "answer", partial: bool = False
 ) -> tuple[str | None, str]:

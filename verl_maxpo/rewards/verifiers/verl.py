@@ -58,6 +58,11 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> V
     return to_result(outcome, (-1.0, 1.0) if signed else (0.0, 1.0))
 
 
+def keeps_state(**options: Any) -> bool:
+    """Say that no response changes the verdict on the next."""
+    return False
+
+
 def examples(ground_truth: Any, extra_info: Mapping[str, Any]) -> tuple[str | None, str]:
     """Return a right and a wrong response, for the check of a data set."""
     source = str(extra_info.get("data_source"))

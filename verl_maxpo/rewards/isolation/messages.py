@@ -1,0 +1,125 @@
+"""What the reward worker, the server and the children say to each other.
+
+Towards the children goes what the reward worker knows, pickled. What comes back is untrusted, and never unpickled:
+MessagePack of fixed fields and bounded size, checked against the types below.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+
+from verl_maxpo.rewards.result import VerifierResult
+from verl_maxpo.rewards.routing import Route
+
+#: Bytes of a verdict, and of a message of the server.
+MAX_VERDICT, MAX_MESSAGE = 1 << 14, 1 << 17
+
+HEADER = struct.Struct("!I")
+
+
+class Task(NamedTuple):
+    """One response to verify, and how."""
+
+    route: Route
+    response: str
+    ground_truth: Any
+    extra_info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the server has to know."""
+
+    routes: tuple[Route, ...]
+    memory_limit_mb: int
+    cpu_limit_s: float
+
+
+class Fork(msgspec.Struct, tag=True, frozen=True):
+    """To the server: fork a child and call it so."""
+
+    number: int
+
+
+class Reap(msgspec.Struct, tag=True, frozen=True):
+    """To the server: this child has been killed; say how it ended."""
+
+    number: int
+
+
+class Started(msgspec.Struct, tag=True, frozen=True):
+    """The server's process ID, as its parent sees it."""
+
+    pid: int
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A layer of the lock-down, and if it is missing why."""
+
+    name: str
+    present: bool
+    reason: str = ""
+
+
+class LoadedRoute(msgspec.Struct, frozen=True):
+    """A route's verifier: the error if it cannot be loaded, and whether a response may leave traces in it."""
+
+    error: str | None
+    keeps_state: bool
+
+
+class Ready(msgspec.Struct, tag=True, frozen=True):
+    """The server has loaded the verifiers and locked itself down."""
+
+    routes: list[LoadedRoute]
+    layers: list[Layer]
+
+
+class Born(msgspec.Struct, tag=True, frozen=True):
+    """A child is there; the reward worker's end of its connection comes with the message."""
+
+    number: int
+
+
+class Failed(msgspec.Struct, tag=True, frozen=True):
+    """The server could not start, or could not fork a child."""
+
+    reason: str
+    number: int | None = None
+
+
+class Gone(msgspec.Struct, tag=True, frozen=True):
+    """A child's exit code, or minus the signal that ended it."""
+
+    number: int
+    exit_code: int
+
+
+Command: TypeAlias = Fork | Reap
+Message: TypeAlias = Started | Ready | Born | Failed | Gone
+
+_commands = msgspec.msgpack.Decoder(Command)
+_messages = msgspec.msgpack.Decoder(Message)
+_verdicts = msgspec.msgpack.Decoder(VerifierResult)
+_encoder = msgspec.msgpack.Encoder()
+
+encode = _encoder.encode
+decode_command = _commands.decode
+decode_message = _messages.decode
+decode_verdict = _verdicts.decode
+
+
+def frame(payload: bytes) -> bytes:
+    """Put the length before a payload, for a connection that has no other bounds between messages."""
+    return HEADER.pack(len(payload)) + payload
+
+
+def pickled(sent: Setup | Task) -> bytes:
+    """Write what goes towards the server and the children."""
+    return pickle.dumps(sent, protocol=pickle.HIGHEST_PROTOCOL)

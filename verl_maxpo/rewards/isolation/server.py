@@ -1,0 +1,133 @@
+"""The process that has the verifiers loaded, locks itself down and forks a child whenever it is asked to.
+
+It reads nothing that a child has written. If it dies, so do its children, and if the reward worker dies, so does it.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import warnings
+from typing import NoReturn
+
+from verl_maxpo.rewards.isolation import child, messages
+from verl_maxpo.rewards.isolation.libc import die_with_parent
+from verl_maxpo.rewards.isolation.lockdown import CONNECTION, Lockdown
+from verl_maxpo.rewards.isolation.messages import MAX_MESSAGE, LoadedRoute, Message, Setup
+from verl_maxpo.rewards.isolation.namespaces import enter_process_namespace
+from verl_maxpo.rewards.registry import load_verifier
+from verl_maxpo.rewards.routing import Route
+
+_REAP_EVERY_S = 0.01
+
+
+def main(descriptor: int) -> None:
+    """Start: as the first process of a namespace of its own where that is possible, while this one waits for it."""
+    die_with_parent(signal.SIGKILL)
+    control = socket.socket(fileno=descriptor)
+    setup: Setup = pickle.loads(control.recv(MAX_MESSAGE))
+    layer = messages.Layer("process namespace", True)
+    try:
+        pid = enter_process_namespace()
+    except OSError as error:
+        layer, pid = messages.Layer(layer.name, False, str(error)), 0
+        _send(control, messages.Started(os.getpid()))
+    if pid:
+        _send(control, messages.Started(pid))
+        control.close()
+        os.waitpid(pid, 0)
+        return
+    try:
+        Server(control, setup, layer).serve()
+    except Exception as error:
+        _send(control, messages.Failed(f"{type(error).__name__}: {error}"))
+        raise
+
+
+class Server:
+    """Loads the verifiers, then forks children and tells how they ended.
+
+    Args:
+        control: The connection to the reward worker.
+        setup: What to load.
+        layer: The layer of the lock-down that is there already, or is missing.
+    """
+
+    def __init__(self, control: socket.socket, setup: Setup, layer: messages.Layer) -> None:
+        self._control = control
+        routes = [_load(route) for route in setup.routes]
+        self._lockdown = Lockdown(setup.memory_limit_mb, setup.cpu_limit_s)
+        self._lockdown.of_server()
+        self._children: dict[int, int] = {}
+        self._killed: set[int] = set()
+        gc.collect()
+        gc.freeze()  # what is there now, children share rather than copy
+        warnings.filterwarnings("ignore", "This process.*multi-threaded", DeprecationWarning)  # threads of libraries
+        _send(control, messages.Ready(routes, [layer, *self._lockdown.layers]))
+
+    def serve(self) -> None:
+        """Do what the reward worker says, until it closes the connection."""
+        while True:
+            if select.select([self._control], [], [], _REAP_EVERY_S if self._killed else None)[0]:
+                data = self._control.recv(MAX_MESSAGE)
+                if not data:
+                    return
+                match messages.decode_command(data):
+                    case messages.Fork(number):
+                        self._fork(number)
+                    case messages.Reap(number):
+                        self._killed |= {number} & self._children.keys()  # asked once or twice
+            for number in list(self._killed):
+                self._reap(number)
+
+    def _fork(self, number: int) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _send(self._control, messages.Failed(str(error), number))
+            return
+        if pid == 0:
+            self._become_child(number)
+        self._children[number] = pid
+
+    def _reap(self, number: int) -> None:
+        """Tell how a child ended. Not before it is asked to: until then nobody else gets the child's process ID."""
+        pid, status = os.waitpid(self._children[number], os.WNOHANG)
+        if pid:
+            self._killed.discard(number)
+            del self._children[number]
+            _send(self._control, messages.Gone(number, os.waitstatus_to_exitcode(status)))
+
+    def _become_child(self, number: int) -> NoReturn:
+        try:
+            here, there = socket.socketpair()
+            socket.send_fds(self._control, [messages.encode(messages.Born(number))], [there.fileno()])
+            self._lockdown.of_child(here.fileno())
+            child.serve(CONNECTION)
+        finally:
+            os._exit(1)  # whatever happened: this process must not go on as a server
+
+
+def _load(route: Route) -> LoadedRoute:
+    """Load a verifier and what it says of itself, see :class:`.result.Verifier`."""
+    try:
+        module = inspect.getmodule(load_verifier(route.verifier))
+        getattr(module, "prepare", lambda **_: None)(**route.options)
+        by_itself = getattr(module, "keeps_state", lambda **_: True)(**route.options)
+    except Exception as error:
+        return LoadedRoute(f"{type(error).__name__}: {error}", True)
+    return LoadedRoute(None, by_itself if route.keeps_state is None else route.keeps_state)
+
+
+def _send(control: socket.socket, message: Message) -> None:
+    control.send(messages.encode(message))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

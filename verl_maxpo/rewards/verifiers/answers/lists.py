@@ -1,0 +1,127 @@
+r"""Several answers at once: lists, sets, tuples, vectors and matrices, either sign."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind
+
+Read = Callable[[str], Answer]
+
+MAX_ITEMS = 200
+_AND_OR = r"(?:\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))"
+_SPLIT = re.compile(
+    r"(?P<open>\\\{|\\langle(?![A-Za-z])|\\begin\s*\{[^{}]*\}|[{(\[])"
+    r"|(?P<close>\\\}|\\rangle(?![A-Za-z])|\\end\s*\{[^{}]*\}|[})\]])"
+    rf"|(?P<joint>\s*(?:,\s*)?{_AND_OR}\s*|\s*[,;]\s*)|\\text\s*\{{[^{{}}]*\}}|\\."
+)
+_BRACKETS = re.compile(
+    r"(\\\{|\\langle(?![A-Za-z])|\(|\[)\s*((?:.*?\S)?)\s*(\\\}|\\rangle(?![A-Za-z])|\)|\])", re.DOTALL
+)
+_PAIRS = {r"\{\}": "{}", r"\langle\rangle": "<>", "()": "()", "[]": "[]"}
+_ENVIRONMENT = r"\{(?:[pb]?matrix|smallmatrix|array)\}"
+_MATRIX = re.compile(
+    rf"[(\[]?\s*\\begin\s*{_ENVIRONMENT}(?:\s*\{{[lcr| ]*\}})?(.*?)\\end\s*{_ENVIRONMENT}\s*[)\]]?", re.DOTALL
+)
+_ROW_END = re.compile(r"\\\\(?:\s*\[[^\[\]]*\])?")
+_AXES = re.compile(r"([-+]?)\s*([^-+ijk]*?)\s*\\?(?:mathbf|vec|hat)?\s*\{\s*([ijk])\s*\}\s*")
+_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s*")
+
+
+def split(latex: str) -> list[str]:
+    """Split an answer at its commas, semicolons, "and" and "or" that stand in no brackets."""
+    parts, start, level = [], 0, 0
+    for match in _SPLIT.finditer(latex):
+        if match["open"]:
+            level += 1
+        elif match["close"]:
+            level = max(level - 1, 0)
+        elif match["joint"] and level == 0:
+            parts.append(latex[start : match.start()])
+            start = match.end()
+    return [part for part in (part.strip() for part in [*parts, latex[start:]]) if part]
+
+
+def read_list(latex: str, read: Read) -> Answer | None:
+    r"""Read ``1, 2``, ``x = 1 \text{ or } x = 2``, ``x = 1, y = 2``."""
+    parts = split(latex)
+    if not 2 <= len(parts) <= MAX_ITEMS:
+        return None
+    items = [item for part in parts for item in both_signs(read(part), read)]
+    unnamed = tuple(replace(item, name=None) for item in items)
+    names = [item.name for item in items if item.name]
+    if len({name[0] for name in names}) == len(items):  # x and y, but not x_1 and x_2
+        ordered = sorted(range(len(items)), key=names.__getitem__)
+        return Answer(Kind.ITEMS, tuple(unnamed[i] for i in ordered), latex, latex, brackets="names")
+    return Answer(Kind.ITEMS, unnamed, latex, latex)
+
+
+def both_signs(answer: Answer, read: Read) -> list[Answer]:
+    r"""Return the two values of a formula such as ``1 \pm x``, and any other answer as it is."""
+    if answer.kind is not Kind.FORMULA or len(_PLUS_MINUS.findall(answer.body)) != 1:
+        return [answer]
+    texts = [re.sub(r"^\s*\+", "", _PLUS_MINUS.sub(sign, answer.body)) for sign in ("+", "-")]
+    return [replace(read(text), name=answer.name) for text in texts]
+
+
+def read_either_sign(latex: str, read: Read) -> Answer | None:
+    r"""Read ``\pm 5``."""
+    if len(_PLUS_MINUS.findall(latex)) != 1:
+        return None
+    texts = [re.sub(r"^\s*\+", "", _PLUS_MINUS.sub(sign, latex)) for sign in ("+", "-")]
+    return Answer(Kind.ITEMS, tuple(read(text) for text in texts), latex, latex)
+
+
+def read_brackets(latex: str, read: Read) -> Answer | None:
+    """Read a set, a tuple, a list in brackets or a vector in angles."""
+    match = _BRACKETS.fullmatch(latex)
+    brackets = _PAIRS.get(match[1] + match[3]) if match else None
+    if not match or not brackets or not _is_one(latex):
+        return None
+    parts = split(match[2])
+    if len(parts) > MAX_ITEMS or (brackets in ("()", "[]") and len(parts) < 2):
+        return None
+    items = tuple(item for part in parts for item in both_signs(read(part), read))
+    if brackets == "[]" and all(item.kind is Kind.ITEMS and item.brackets == "[]" for item in items):
+        return Answer(Kind.MATRIX, tuple(item.value for item in items), latex, latex)
+    return Answer(Kind.ITEMS, items, latex, latex, brackets=brackets)
+
+
+def _is_one(latex: str) -> bool:
+    """Return whether the bracket that an answer begins with closes at its end."""
+    level = 0
+    for match in _SPLIT.finditer(latex):
+        level += 1 if match["open"] else -1 if match["close"] else 0
+        if level == 0 and match["close"]:
+            return match.end() == len(latex)
+    return False
+
+
+def read_matrix(latex: str, read: Read) -> Answer | None:
+    r"""Read a ``pmatrix``, ``bmatrix``, ``matrix`` or ``array``."""
+    match = _MATRIX.fullmatch(latex)
+    if not match or r"\begin" in match[1]:
+        return None
+    rows = [row for row in _ROW_END.split(match[1].replace(r"\hline", "")) if row.strip()]
+    if not rows or sum(row.count("&") + 1 for row in rows) > MAX_ITEMS:
+        return None
+    value = tuple(tuple(read(entry.strip()) for entry in row.split("&")) for row in rows)
+    return Answer(Kind.MATRIX, value, latex, latex)
+
+
+def read_unit_vectors(latex: str, read: Read) -> Answer | None:
+    r"""Read ``2\mathbf{i} - \mathbf{j} + 3\mathbf{k}``; :func:`.notation.clean` leaves braces of the fonts."""
+    if "{i}" not in latex or "{j}" not in latex:
+        return None
+    found: dict[str, str] = {}
+    end = 0
+    for match in _AXES.finditer(latex):
+        if match.start() != end or match[3] in found or (end and not match[1]):
+            return None
+        found[match[3]] = match[1] + (match[2] or "1")
+        end = match.end()
+    axes = "ijk" if "k" in found else "ij"
+    items = tuple(read(found.get(axis, "0")) for axis in axes)
+    return Answer(Kind.ITEMS, items, latex, latex, brackets="<>") if end == len(latex) else None

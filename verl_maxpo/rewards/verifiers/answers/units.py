@@ -1,0 +1,131 @@
+r"""Units, currencies and things counted: what stands after a number and may be left out.
+
+:func:`split_unit` takes ``12\text{ square cm}`` apart. A unit of the table has a dimension and a factor, so that 4 m is
+400 cm and not 400 s; other words are things counted ("apples") and do not matter, unless they change what the number
+says ("5 or more", "5 million").
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+
+_TABLE: dict[str, dict[str, str]] = {
+    "metre": {
+        "1": "m meter metre", "1/100": "cm centimeter centimetre", "1/1000": "mm millimeter millimetre",
+        "1/10": "dm", "1000": "km kilometer kilometre", "0.0254": "in inch inches", "0.3048": "ft foot feet",
+        "0.9144": "yd yard", "1609.344": "mi mile",
+    },
+    "second": {
+        "1": "s sec second", "60": "min minute", "3600": "h hr hour", "86400": "day", "604800": "week",
+    },
+    "month": {"1": "month", "12": "yr year"},
+    "gram": {"1": "g gram", "1000": "kg kilogram", "1/1000": "mg milligram"},
+    "pound": {"1": "lb lbs pound £", "1/16": "oz ounce"},
+    "litre": {"1": "l liter litre", "1/1000": "ml milliliter millilitre"},
+    "dollar": {"1": "$ dollar usd buck", "1/100": "cent ¢"},
+    "euro": {"1": "€ euro eur"},
+    "yen": {"1": "¥ yen"},
+    "rupee": {"1": "₹ rs rupee"},
+    "kelvin": {"1": "kelvin"},
+    "celsius": {"1": "celsius"},
+    "fahrenheit": {"1": "fahrenheit"},
+}  # fmt: skip
+_UNITS = {
+    alias: (dimension, Fraction(factor))
+    for dimension, factors in _TABLE.items()
+    for factor, aliases in factors.items()
+    for alias in aliases.split()
+}
+_QUOTIENTS = {"mph": ("mi", "h"), "kmh": ("km", "h"), "kph": ("km", "h")}
+_POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
+#: Words that change what the number before them says: with one of these it is no unit.
+_TELLING_WORDS = """
+a about above after all almost and any approx approximately around at base before below between but equals except
+exceeds false fewer for from greater if infinitely is it least less maybe mod modulo more most nearly neither no none
+nor not off only or otherwise over perhaps remainder roughly than then times to true under unless up when where with
+half third percent percentage pct choose hundred thousand million billion trillion dozen
+"""
+_TELLING = frozenset(_TELLING_WORDS.split())
+_TOKEN = re.compile(
+    r"\\text\s*\{(?P<text>[^{}0-9]*)\}|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?)|(?P<slash>/)"
+    r"|\^\s*\{?\s*(?P<power>[23])\s*\}?"
+    r"|(?P<space>\s+)|\\cdot(?![A-Za-z])|\\[A-Za-z]+|."
+)
+_PART = re.compile(r"[A-Za-z£€¥₹$¢]+\.?|/|\^?[23]")
+_CURRENCY = re.compile(r"\s*([-+]?)\s*(?:\\(\$)|([£€¥₹$]))\s*")
+_CURRENCY_AFTER = re.compile(r"\s*(?:\\(\$)|([£€¥₹$¢]))\s*$")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit: the powers of its dimensions (none if it is not in the table), and its size in them."""
+
+    dimension: frozenset[tuple[str, int]] | None = None
+    factor: Fraction = Fraction(1)
+
+
+def split_currency(latex: str) -> tuple[str, Unit | None]:
+    """Return an answer without the sign of a currency before or after it, and the currency."""
+    if match := _CURRENCY.match(latex):
+        return match[1] + latex[match.end() :], _unit(match[2] or match[3])
+    if match := _CURRENCY_AFTER.search(latex):
+        return latex[: match.start()], _unit(match[1] or match[2])
+    return latex, None
+
+
+def split_unit(latex: str) -> tuple[str, list[str]]:
+    r"""Return an answer without the words that end it, and these words; no words, if they are all of it."""
+    tokens = list(_TOKEN.finditer(latex))
+    start = len(tokens)
+    while start and (tokens[start - 1].lastgroup is not None):
+        start -= 1
+    unit = tokens[start:]
+    while unit and unit[0].lastgroup in ("slash", "power", "space"):
+        unit = unit[1:]
+    if not unit or unit[0].start() == 0:
+        return latex, []
+    words = _PART.findall(" ".join(token["text"] if token["text"] is not None else token[0] for token in unit))
+    return (latex[: unit[0].start()].rstrip(), [word.rstrip(".") for word in words]) if words else (latex, [])
+
+
+def read_unit(words: list[str]) -> Unit | None:
+    """Read a unit, or things counted; None if the words say more than that."""
+    return None if _TELLING.intersection(word.lower() for word in words) else _product(words)
+
+
+def _product(words: list[str]) -> Unit:
+    """Multiply the units of ``square miles per hour``, ``cm ^2``, ``m / s``."""
+    dimensions: Counter[str] = Counter()
+    factor, sign, power, last = Fraction(1), 1, 1, ("", Fraction(1))
+    for word in words:
+        name = word.lower()
+        if name in ("per", "/"):
+            sign = -1
+        elif name in _POWERS and not (name.endswith("d") and last[0]):
+            power = _POWERS[name]
+        elif (exponent := name.lstrip("^")) in ("2", "3") or name in _POWERS:
+            extra = sign * ((int(exponent) if exponent.isdigit() else _POWERS[name]) - 1)
+            dimensions[last[0]] += extra
+            factor *= last[1] ** extra
+        elif name in _QUOTIENTS:
+            return _product([_QUOTIENTS[name][0], "/", _QUOTIENTS[name][1]])
+        else:
+            last = _unit_of(name)
+            if not last[0]:
+                return Unit()
+            dimensions[last[0]] += sign * power
+            factor *= last[1] ** (sign * power)
+            power = 1
+    return Unit(frozenset(dimensions.items()), factor) if dimensions else Unit()
+
+
+def _unit_of(name: str) -> tuple[str, Fraction]:
+    found = _UNITS.get(name) or _UNITS.get(name.removesuffix("s"))
+    return found or ("", Fraction(1))
+
+
+def _unit(sign: str) -> Unit:
+    return _product([sign])
