@@ -57,8 +57,8 @@ def test_good_rewards_pass_and_the_reward_workers_are_told_the_sources(run_confi
             r"path must be .*nowhere\.py",
         ),
         (
-            {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty", "extra": 1},
-            "is called with .*'extra'",
+            {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty", "x": 1},
+            "called with .*'x'",
         ),
         ({"verifier": "countdown"}, "cannot use row 0 of .*ground_truth must be like"),
         ({"verifier": "math", "keeps_state": "no"}, "keeps_state must be true or false, got 'no'"),

@@ -3,19 +3,13 @@
 #   ESTIMATOR=grpo SEED=1 examples/async/run_qwen2_5_1_5b_fsdp2.sh [any override of verl's configuration]
 set -euo pipefail
 
-# ---- settings, each of which the environment may override ----
+# ---- settings, each of which the environment may override; the others are in ../common.sh ----
 MODEL=${MODEL:-Qwen/Qwen2.5-1.5B-Instruct}
-ESTIMATOR=${ESTIMATOR:-maxpo} # or loo_minus_one, loo, none, group_mean; grpo, rloo, grpo_passk of verl
-K=${K:-8}                     # the K of max@K
-N=${N:-16}                    # responses for a prompt, more than K
-SEED=${SEED:-0}               # of the data order and of sampling
-STEPS=${STEPS:-200}
-GPUS=${GPUS:-1}
-MODE=${MODE:-colocate_async}  # on the same GPUs; or separate_async, with GPUs to train on and ROLLOUT_GPUS more
+MODE=${MODE:-colocate_async}    # on the same GPUs; or separate_async, with GPUs to train on and ROLLOUT_GPUS more
 ROLLOUT_GPUS=${ROLLOUT_GPUS:-1}
-OUT=${OUT:-outputs/async}     # a folder for each run, named $ESTIMATOR-seed$SEED
-DATA=${DATA:-outputs/data}
-# --------------------------------------------------------------
+TAG=${TAG:-$MODE}
+OWN_SETTINGS=(MODE ROLLOUT_GPUS)
+# ----------------------------------------------------------------------------------------------
 # shellcheck source=examples/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
@@ -29,7 +23,4 @@ if [ "$MODE" = separate_async ]; then
 fi
 
 prepare gsm8k gsm8k
-check_rewards "$DATA"/gsm8k/{train,test}.parquet
-
-exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name async "${COMMON[@]}" \
-    data.train_files="$DATA/gsm8k/train.parquet" data.val_files="$DATA/gsm8k/test.parquet" "${MODE_ARGS[@]}" "$@"
+train "${MODE_ARGS[@]}" "$@"

@@ -3,22 +3,11 @@
 #   ESTIMATOR=grpo SEED=1 examples/gsm8k/run_qwen2_5_0_5b_fsdp2.sh [any override of verl's configuration]
 set -euo pipefail
 
-# ---- settings, each of which the environment may override ----
+# ---- settings, each of which the environment may override; the others are in ../common.sh ----
 MODEL=${MODEL:-Qwen/Qwen2.5-0.5B-Instruct}
-ESTIMATOR=${ESTIMATOR:-maxpo} # or loo_minus_one, loo, none, group_mean; grpo, rloo, grpo_passk of verl
-K=${K:-8}                     # the K of max@K
-N=${N:-16}                    # responses for a prompt, more than K
-SEED=${SEED:-0}               # of the data order and of sampling
-STEPS=${STEPS:-200}
-GPUS=${GPUS:-1}
-OUT=${OUT:-outputs/gsm8k}     # a folder for each run, named $ESTIMATOR-seed$SEED
-DATA=${DATA:-outputs/data}
-# --------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------
 # shellcheck source=examples/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 prepare gsm8k gsm8k
-check_rewards "$DATA"/gsm8k/{train,test}.parquet
-
-exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name gsm8k "${COMMON[@]}" \
-    data.train_files="$DATA/gsm8k/train.parquet" data.val_files="$DATA/gsm8k/test.parquet" "$@"
+train "$@"

@@ -5,28 +5,25 @@
 set -euo pipefail
 
 # ---- settings, each of which the environment may override; those of the run script are passed on ----
-NNODES=${NNODES:-2}
-GPUS=${GPUS:-8}                                    # of each node
-WAIT=${WAIT:-60}                                   # seconds to wait for so many nodes with so many free GPUs
+export NNODES=${NNODES:-2}
+export GPUS=${GPUS:-8}                             # of each node
+export WAIT=${WAIT:-60}                            # seconds to wait for so many nodes with so many free GPUs
 RAY_ADDRESS=${RAY_ADDRESS:-http://127.0.0.1:8265}  # the cluster's dashboard
 # ------------------------------------------------------------------------------------------------------
 
 script=${1:?usage: submit.sh RUN_SCRIPT [any override of verl\'s configuration]}
 [ -f "$script" ] || { echo "no such run script: $script" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
-
-settings=(NNODES="$NNODES" GPUS="$GPUS" WAIT="$WAIT")
-for name in CHECK $(sed -nE 's/^([A-Z_]+)=\$\{\1:-.*/\1/p' "$script"); do
-    [ -z "${!name+set}" ] || settings+=("$name=${!name}")
-done
+settings=$(bash "$script" --settings "${@:2}")
+mapfile -t settings <<<"$settings"
 
 if ! ray job list --address "$RAY_ADDRESS" >/dev/null 2>&1; then
     echo "no Ray cluster answers at RAY_ADDRESS=$RAY_ADDRESS, which must be the address of its dashboard, such as" \
         "http://127.0.0.1:8265 on the head node: start one with examples/multinode/ray_node.sh" >&2
     exit 1
 fi
-if ! ray job submit --address "$RAY_ADDRESS" -- \
-    env --chdir="$PWD" "${settings[@]}" bash "$here/job.sh" "$(realpath "$script")" "${@:2}"; then
+if ! ray job submit --address "$RAY_ADDRESS" -- env --chdir="$PWD" NNODES="$NNODES" WAIT="$WAIT" "${settings[@]}" \
+    bash "$here/job.sh" "$(realpath "$script")" "${@:2}"; then
     echo "the job did not finish: see above. The same command goes on from the last checkpoint, if there is one" >&2
     exit 1
 fi

@@ -2,29 +2,32 @@
 # The whole quickstart: make data and model, train, show pass@k before and after. What exists already is reused.
 #   ESTIMATOR=grpo SEED=1 examples/quickstart/quickstart.sh    # settings: see run_tiny_fsdp2_cpu.sh
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-here=examples/quickstart
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+script=$here/run_tiny_fsdp2_cpu.sh
 
-export ESTIMATOR=${ESTIMATOR:-maxpo} SEED=${SEED:-0} DATA=${DATA:-outputs/quickstart}
-export RUN=$DATA/$ESTIMATOR-seed$SEED
+[ "${1:-}" != --settings ] || exec "$script" "$@"
+settings=$("$script" --settings "$@")
+setting() { sed -n "s/^$1=//p" <<<"$settings"; }
+RUN=$(setting RUN) DATA=$(setting DATA) OUT=$(setting OUT) STEPS=$(setting STEPS)
 log=$RUN/train.log
 
 progress() { # "step 12, mean reward 0.14" from verl's metrics file
-    [ -f "$RUN/metrics.jsonl" ] && tail -n 1 "$RUN/metrics.jsonl" |
+    tail -qn 1 "$RUN"/metrics-*.jsonl 2>/dev/null |
         sed -nE 's/^\{"step":([0-9]+),.*"critic\/score\/mean":([0-9.]{1,5}).*/  step \1, mean reward of the batch \2/p'
 }
 
 echo "1/3  Data and starting model"
-python $here/prepare.py --out "$DATA"
+python "$here/prepare.py" --out "$DATA"
 
-echo "2/3  Training with $ESTIMATOR, seed $SEED, in verl: FSDP2 actor and vLLM rollout on CPU"
+echo "2/3  Training $(basename "$RUN") in verl: FSDP2 actor and vLLM rollout on CPU"
 if [ -f "$RUN/finished" ]; then
     echo "  kept from an earlier run; to train again: rm -r $RUN"
 else
     rm -rf "$RUN"
     mkdir -p "$RUN"
     echo "  log: $log; the first step comes after about two minutes (Ray, FSDP2, vLLM, first evaluation)"
-    $here/run_tiny_fsdp2_cpu.sh "$@" >"$log" 2>&1 &
+    "$script" "$@" >"$log" 2>&1 &
     training=$!
     trap 'kill $training 2>/dev/null || true' EXIT
     running=true
@@ -39,16 +42,14 @@ else
         echo "training failed; the end of $log is above. \`verl-maxpo doctor\` looks for causes" >&2
         exit 1
     fi
-    touch "$RUN/finished"
+    echo "$STEPS" >"$RUN/finished"
 fi
 
 echo "3/3  Result"
-mapfile -t runs < <(find "$DATA" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
-python -m verl_maxpo evaluate "${runs[@]}" --out "$DATA/report"
+mapfile -t runs < <(find "$OUT" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
+python -m verl_maxpo evaluate "${runs[@]}" --out "$OUT/report"
 cat <<END
-  report       $DATA/report/report.html
-  picture      $DATA/report/report.png
-  samples      $RUN/validation
-  TensorBoard  tensorboard --logdir $DATA
-  next         ESTIMATOR=grpo make quickstart    # the same run with GRPO, beside this one
+  report       $OUT/report/report.html (and report.png; every sample is in $RUN/validation)
+  TensorBoard  tensorboard --logdir $OUT
+  next         ESTIMATOR=grpo make quickstart, or K=1, K=2, ...: another run, beside this one in the report
 END

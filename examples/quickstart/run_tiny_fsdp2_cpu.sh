@@ -3,46 +3,36 @@
 #   ESTIMATOR=grpo SEED=1 ./run_tiny_fsdp2_cpu.sh [any override of verl's configuration]
 set -euo pipefail
 
-# ---- settings, each of which the environment may override ----
-ESTIMATOR=${ESTIMATOR:-maxpo}        # maxpo, grpo, rloo, ...: any estimator of verl
-K=${K:-4}                            # the K of max@K, for maxpo
-N=${N:-8}                            # responses for a prompt
-SEED=${SEED:-0}                      # of the data order and of sampling
+# ---- settings, each of which the environment may override; the others are in ../common.sh ----
+DATA=$(realpath -m "${DATA:-outputs/quickstart}") # what prepare.py wrote
+OUT=${OUT:-$DATA}
+MODEL=${MODEL:-$DATA/model}
+K=${K:-4}
+N=${N:-8}
+LR=${LR:-1.5e-4}
 STEPS=${STEPS:-50}
 EVAL_PROBLEMS=${EVAL_PROBLEMS:-100} # held-out problems to evaluate on, 300 at most
-LR=${LR:-1.5e-4}
-DATA=${DATA:-outputs/quickstart}     # what prepare.py wrote
-RUN=${RUN:-$DATA/$ESTIMATOR-seed$SEED}
 TIME_LIMIT=${TIME_LIMIT:-20m}
-# --------------------------------------------------------------
-
-mkdir -p "$RUN"
-DATA=$(cd "$DATA" && pwd)
-RUN=$(cd "$RUN" && pwd)
+OWN_SETTINGS=(STEPS EVAL_PROBLEMS)
+# ----------------------------------------------------------------------------------------------
+# shellcheck source=examples/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 export VERL_PLATFORM=cpu OMP_NUM_THREADS=1 TQ_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1 RAY_USAGE_STATS_ENABLED=0
-export TENSORBOARD_DIR=$RUN/tensorboard VERL_FILE_LOGGER_PATH=$RUN/metrics.jsonl
 
 data_args=(
-    data.train_files="$DATA/train.parquet"
-    data.val_files="$DATA/test.parquet"
     data.train_batch_size=16
     data.val_max_samples="$EVAL_PROBLEMS"
     data.max_prompt_length=16
     data.max_response_length=8
-    data.seed="$SEED"
 )
 actor_args=(
-    actor_rollout_ref.model.path="$DATA/model"
-    actor_rollout_ref.actor.optim.lr="$LR"
     actor_rollout_ref.actor.optim.lr_warmup_steps=5
     actor_rollout_ref.actor.ppo_mini_batch_size=16
     actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=$((16 * N))
 )
 rollout_args=(
-    actor_rollout_ref.rollout.n="$N"
-    actor_rollout_ref.rollout.seed="$SEED"
     actor_rollout_ref.rollout.max_model_len=64
     actor_rollout_ref.rollout.max_num_batched_tokens=2048
     actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=$((16 * N))
@@ -54,18 +44,11 @@ rollout_args=(
 trainer_args=(
     reward.reward_manager.name=verifier
     +reward.reward_kwargs.routes='{countdown4: {verifier: countdown, bare: true}}'
-    trainer.total_training_steps="$STEPS"
     trainer.test_freq=$((STEPS / 2))
     trainer.logger='[console,file,tensorboard]'
     trainer.project_name=quickstart
-    trainer.experiment_name="$(basename "$RUN")"
-    trainer.validation_data_dir="$RUN/validation"
-    trainer.default_local_dir="$RUN/checkpoints"
     trainer.resume_mode=disable
 )
 
-exec timeout "$TIME_LIMIT" python -m verl.trainer.main_ppo \
-    --config-path pkg://verl_maxpo.config --config-name maxpo_trainer_cpu \
-    algorithm.adv_estimator="$ESTIMATOR" algorithm.maxpo.k="$K" \
-    "${data_args[@]}" "${actor_args[@]}" "${rollout_args[@]}" "${trainer_args[@]}" \
-    hydra.run.dir="$RUN/hydra" "$@"
+TRAIN_FILE=$DATA/train.parquet TEST_FILES=("$DATA/test.parquet") CHECK=false CONFIG=maxpo_trainer_cpu
+train "${data_args[@]}" "${actor_args[@]}" "${rollout_args[@]}" "${trainer_args[@]}" "$@"

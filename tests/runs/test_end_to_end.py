@@ -54,23 +54,24 @@ def launch(script: str, data: Path, *overrides: str, **settings: str) -> subproc
 def train(data: Path, run: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the training script by itself, without evaluations."""
     no_evaluation = ["trainer.val_before_train=false", "trainer.test_freq=-1"]
-    return launch("run_tiny_fsdp2_cpu.sh", data, *no_evaluation, *overrides, RUN=str(run), **settings)
+    return launch("run_tiny_fsdp2_cpu.sh", data, *no_evaluation, *overrides, OUT=str(run), **settings)
 
 
 def metrics_of(run: Path) -> dict[int, dict[str, Any]]:
-    rows = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    (file,) = run.glob("metrics-*.jsonl")
+    rows = map(json.loads, file.read_text().splitlines())
     return {row["step"]: row["data"] for row in rows}
 
 
 @pytest.fixture(scope="module")
 def run(data: Path) -> Path:
     """Run the quickstart for two steps, with a checkpoint."""
-    result = launch("quickstart.sh", data, "trainer.save_freq=2", f"trainer.rollout_data_dir={data}/rollouts")
+    result = launch("quickstart.sh", data, f"trainer.rollout_data_dir={data}/rollouts")
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
     assert "step 2, mean reward of the batch" in result.stdout
     assert "differences in pass@k on the same prompts" in result.stdout
     assert (data / "report" / "report.png").exists()
-    return data / "maxpo-seed0"
+    return data / "maxpo-k3-n6-lr1e-2-seed0"
 
 
 @pytest.mark.parametrize("step", [1, 2])
@@ -108,32 +109,8 @@ def test_validation_was_dumped_before_and_after(run: Path) -> None:
         assert samples["input"].nunique() == 4
 
 
-def test_the_second_quickstart_reuses_what_is_there(data: Path, run: Path) -> None:
-    before = (run / "metrics.jsonl").stat().st_mtime_ns
-    result = launch("quickstart.sh", data)
-    assert result.returncode == 0, result.stderr
-    assert "kept from an earlier run" in result.stdout
-    assert "differences in pass@k on the same prompts" in result.stdout
-    assert (run / "metrics.jsonl").stat().st_mtime_ns == before
-
-
-def test_training_resumes_from_the_checkpoint(data: Path, run: Path, tmp_path: Path) -> None:
-    assert (run / "checkpoints" / "global_step_2" / "actor").is_dir()
-    resume = ["trainer.resume_mode=auto", f"trainer.default_local_dir={run}/checkpoints"]
-    result = train(data, tmp_path, *resume, STEPS="3")
-    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
-    assert list(metrics_of(tmp_path)) == [3]
-    assert metrics_of(tmp_path)[3]["training/rollout_probs_diff_max"] < 1e-4
-
-
 def test_groups_that_are_all_too_small_stop_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
     result = train(data, tmp_path, K="6")
     assert result.returncode != 0
     message = "algorithm.maxpo.k=6 needs groups of at least 7 responses, got 6 at most: raise"
     assert message in result.stdout + result.stderr
-
-
-def test_fsdp1_stops_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
-    result = train(data, tmp_path, "actor_rollout_ref.actor.strategy=fsdp")
-    assert result.returncode != 0
-    assert "VERL_PLATFORM=cpu runs FSDP2 only, got strategy fsdp: set actor" in result.stdout + result.stderr

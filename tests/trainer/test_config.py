@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from functools import cache
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from support.verl_runs import batch, composed
 from torch.testing import assert_close
 from verl.trainer.ppo.ray_trainer import compute_advantage
@@ -87,7 +89,7 @@ def test_options_are_frozen_and_read_from_any_mapping() -> None:
         options.k = 5  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("k", [8, "8", [1, 8], "[1,8]", "all", {0: 8, 150: 1}, "{0: [1, 8], 150: all}", {1: "[1,8]"}])
+@pytest.mark.parametrize("k", [8, [1, 8], "all", {0: 8, 150: 1}, "{0: [1, 8], 150: all}"])
 def test_every_form_of_k(k: Any) -> None:
     """As a command line gives it: quoted text is what it would be without quotes."""
     text = str(k).replace("'", "")
@@ -125,8 +127,17 @@ def test_a_mixture_through_verl(baseline: str) -> None:
 # The check at the start
 
 
-def whole(*overrides: str) -> Any:
-    return composed("maxpo_trainer", "actor_rollout_ref.rollout.n=8", *overrides)
+@cache
+def base() -> DictConfig:
+    return composed("maxpo_trainer", "actor_rollout_ref.rollout.n=8")
+
+
+def whole(*overrides: str) -> DictConfig:
+    """As on the command line, without composing anew."""
+    config = copy.deepcopy(base())
+    OmegaConf.set_struct(config, False)
+    config.merge_with_dotlist([override.lstrip("+") for override in overrides])
+    return config
 
 
 @pytest.mark.parametrize(
