@@ -28,7 +28,8 @@ def test_start_up_is_fast(run_python: RunPython) -> None:
 
 
 @pytest.mark.parametrize("name", _COMMANDS)
-def test_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["--help"]) == 0
     assert f"  {name} " in capsys.readouterr().out
     assert main([name, "--help"]) == 0

@@ -1,10 +1,11 @@
 """Make the quickstart's data and the small language model that it starts from.
 
-    python prepare.py --out DIR
+    python prepare.py --out DIR [--task hidden_digit]
 
 writes DIR/train.parquet and DIR/test.parquet in verl's schema and DIR/model in Hugging Face format: a Qwen2 of about
 335,000 parameters, trained for one to two minutes to write valid expressions that come near the target. It solves
-about one problem in ten at the first try and half of them within eight. What exists already is kept.
+about one problem in ten at the first try and half of them within eight. What exists already is kept. The tasks are
+those of countdown.py; DIR holds one of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import torch
-from countdown import Problem, expressions, problems
+from countdown import TASKS, Problem, Question, draw_problem, expressions, questions
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
@@ -28,12 +29,15 @@ STEPS = 725
 BATCH_SIZE = 256
 LEARNING_RATE = 3e-3
 IGNORED = -100  # label of tokens without loss
+HIDDEN_DIGIT_ROWS = 16_384  # draws of a prompt and what it stands for this time; a thousand steps of 16
 
 
-def make_tokenizer() -> Qwen2Tokenizer:
+def make_tokenizer(task: str = "countdown") -> Qwen2Tokenizer:
     """Return a Qwen2 tokenizer with one token for each character of the task and no chat markup."""
     # verl wants a newline token of Qwen tokenizers ("Ċ" in byte-level BPE), and vLLM's vocabulary must be the model's.
     characters = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "Ċ", *"0123456789", *"+-*:="]
+    if task == "hidden_digit":
+        characters.append("?")
     tokenizer = Qwen2Tokenizer(
         vocab={character: index for index, character in enumerate(characters)},
         merges=[],
@@ -74,9 +78,13 @@ def draw_answer(problem: Problem, rng: random.Random) -> str:
     return rng.choices(list(values), weights=np.exp(-distance / 2).tolist())[0]
 
 
-def draw_batch(train: list[Problem], tokenizer: Qwen2Tokenizer, rng: random.Random) -> dict[str, torch.Tensor]:
-    """Draw demonstrations as input ids and labels; the loss is on the answer only."""
-    drawn = [rng.choice(train) for _ in range(BATCH_SIZE)]
+def draw_batch(train: list[Question], tokenizer: Qwen2Tokenizer, rng: random.Random) -> dict[str, torch.Tensor]:
+    """Draw demonstrations as input ids and labels; the loss is on the answer only.
+
+    All the problems of a question are as likely here: what the prompt hides is left to be found out by training.
+    """
+    asked = [rng.choice(train) for _ in range(BATCH_SIZE)]
+    drawn = [question[0] if len(question) == 1 else rng.choice(question) for question in asked]
     token_of = tokenizer.get_vocab()
     prompts = [[token_of[c] for c in problem.prompt] for problem in drawn]
     answers = [[token_of[c] for c in draw_answer(problem, rng)] + [tokenizer.eos_token_id] for problem in drawn]
@@ -86,7 +94,7 @@ def draw_batch(train: list[Problem], tokenizer: Qwen2Tokenizer, rng: random.Rand
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[Problem]) -> None:
+def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[Question]) -> None:
     """Train on demonstrations of the training problems."""
     rng = random.Random(SEED)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
@@ -103,10 +111,10 @@ def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[
             print(f"  warm start: step {step + 1:3d} of {STEPS}, loss {loss.item():.3f}", flush=True)
 
 
-def save_model(folder: Path, train: list[Problem]) -> None:
+def save_model(folder: Path, task: str, train: list[Question]) -> None:
     """Make, train and save model and tokenizer."""
     torch.manual_seed(SEED)
-    tokenizer = make_tokenizer()
+    tokenizer = make_tokenizer(task)
     model = make_model(tokenizer)
     train_model(model, tokenizer, train)
     unfinished = folder.with_name(folder.name + ".unfinished")
@@ -134,18 +142,30 @@ def save_problems(file: Path, split: str, rows: list[Problem]) -> None:
     ).to_parquet(file)
 
 
+def draw_rows(part: list[Question], count: int) -> list[Problem]:
+    """Return the problems of a part of the data, or as many draws from it where a prompt has several."""
+    if all(len(question) == 1 for question in part):
+        return [question[0] for question in part]
+    rng = random.Random(SEED)
+    shuffled = [question for _ in range(-(-count // len(part))) for question in rng.sample(part, len(part))]
+    return [draw_problem(question, rng) for question in shuffled[:count]]
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    out = cast(Path, parser.parse_args().out)
+    parser.add_argument("--task", choices=TASKS, default="countdown", help="see countdown.py (default: %(default)s)")
+    arguments = parser.parse_args()
+    out, task = cast(Path, arguments.out), cast(str, arguments.task)
     out.mkdir(parents=True, exist_ok=True)
-    train, test = problems()
-    save_problems(out / "train.parquet", "train", train)
-    save_problems(out / "test.parquet", "test", test)
-    print(f"  {len(train)} training and {len(test)} held-out problems in {out}")
+    train, test = questions(task)
+    train_rows, test_rows = draw_rows(train, HIDDEN_DIGIT_ROWS), draw_rows(test, len(test))
+    save_problems(out / "train.parquet", "train", train_rows)
+    save_problems(out / "test.parquet", "test", test_rows)
+    print(f"  {len(train_rows)} training and {len(test_rows)} held-out problems in {out}")
     if not (out / "model").exists():
-        save_model(out / "model", train)
+        save_model(out / "model", task, train)
     print(f"  starting model in {out / 'model'}")
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole quickstart: make data and model, train, show pass@k before and after. What exists already is reused.
 #   ESTIMATOR=grpo SEED=1 examples/quickstart/quickstart.sh    # settings: see run_tiny_fsdp2_cpu.sh
+#   TASK=hidden_digit examples/quickstart/quickstart.sh        # the other task of countdown.py
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -9,7 +10,7 @@ script=$here/run_tiny_fsdp2_cpu.sh
 [ "${1:-}" != --settings ] || exec "$script" "$@"
 settings=$("$script" --settings "$@")
 setting() { sed -n "s/^$1=//p" <<<"$settings"; }
-RUN=$(setting RUN) DATA=$(setting DATA) OUT=$(setting OUT) STEPS=$(setting STEPS)
+RUN=$(setting RUN) DATA=$(setting DATA) OUT=$(setting OUT) STEPS=$(setting STEPS) TASK=$(setting TASK)
 log=$RUN/train.log
 
 progress() { # "step 12, mean reward 0.14" from verl's metrics file
@@ -18,7 +19,7 @@ progress() { # "step 12, mean reward 0.14" from verl's metrics file
 }
 
 echo "1/3  Data and starting model"
-python "$here/prepare.py" --out "$DATA"
+python "$here/prepare.py" --task "$TASK" --out "$DATA"
 
 echo "2/3  Training $(basename "$RUN") in verl: FSDP2 actor and vLLM rollout on CPU"
 if [ -f "$RUN/finished" ]; then

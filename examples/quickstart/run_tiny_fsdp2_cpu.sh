@@ -4,7 +4,9 @@
 set -euo pipefail
 
 # ---- settings, each of which the environment may override; the others are in ../common.sh ----
-DATA=$(realpath -m "${DATA:-outputs/quickstart}") # what prepare.py wrote
+TASK=${TASK:-countdown} # or hidden_digit, see countdown.py
+[ "$TASK" = countdown ] && folder=quickstart || folder=$TASK
+DATA=$(realpath -m "${DATA:-outputs/$folder}") # what prepare.py wrote
 OUT=${OUT:-$DATA}
 MODEL=${MODEL:-$DATA/model}
 K=${K:-4}
@@ -13,7 +15,7 @@ LR=${LR:-1.5e-4}
 STEPS=${STEPS:-50}
 EVAL_PROBLEMS=${EVAL_PROBLEMS:-100} # held-out problems to evaluate on, 300 at most
 TIME_LIMIT=${TIME_LIMIT:-20m}
-OWN_SETTINGS=(STEPS EVAL_PROBLEMS)
+OWN_SETTINGS=(TASK STEPS EVAL_PROBLEMS)
 # ----------------------------------------------------------------------------------------------
 # shellcheck source=examples/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"

@@ -18,7 +18,7 @@ import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.processes import RunPython
 
@@ -184,18 +184,23 @@ def test_max_rows(tmp_path: Path) -> None:
         (r"our answer is $\boxed 2$.", "2"),
         (r"$\boxed {35}$", "35"),
         (r"$\boxed\frac12$ units", r"\frac12"),
+        (r"$\fbox{35}$", "35"),
+        (r"$\boxed{1}$ and $\boxed{2}$", "1, 2"),
     ],
 )
 def test_last_boxed(solution: str, answer: str) -> None:
     assert last_boxed(solution) == answer
 
 
-@pytest.mark.parametrize("solution", ["no box", r"$\boxed{}$", r"$\boxed{1", r"\boxed{ }", r"\boxed", r"\boxed{\}"])
+@pytest.mark.parametrize(
+    "solution", ["no box", r"$\boxed{}$", r"$\boxed{1", r"\boxed{ }", r"\boxed", r"\boxed{\}", r"\boxed{1} \boxed{2"]
+)
 def test_last_boxed_is_never_guessed(solution: str) -> None:
     with pytest.raises(ValueError, match="solution"):
         last_boxed(solution)
 
 
+@settings(deadline=None)  # the first call may compile
 @given(st.recursive(st.sampled_from(["x", "1", r"\{", r"\frac "]), lambda inner: inner.map(lambda s: "{" + s + "}y")))
 def test_last_boxed_matches_braces(content: str) -> None:
     assert last_boxed(rf"First \boxed{{0}}, so $\boxed{{{content}}}$. {{more}}") == content.strip()

@@ -55,14 +55,15 @@ def test_estimates_of_a_run(tmp_path: Path) -> None:
         assert row.interval == proportion_interval(values)
     assert only(result.estimates, metric="verl's best@k", k=4).value == pytest.approx((1 - 0.75**4 + 1) / 3)
     assert only(result.coverage, run="a").never_solved == pytest.approx(1 / 3)
-    assert {row.metric for row in result.estimates} == {"pass@k", "verl's best@k"}  # max@k would be the same
+    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", "verl's best@k"}  # max@k would be the same
     assert result.notes == []
 
 
 def test_seeds_are_averaged(tmp_path: Path) -> None:
     runs = [write_dump(tmp_path / f"a-seed{seed}", 1, {"p": c, "q": 0}) for seed, c in enumerate([1, 2, 4])]
     row = only(comparison_of(*runs).averages, metric="pass@k", k=1)
-    assert (row.label, row.seeds, row.interval) == ("a", 3, None)
+    assert (row.label, row.seeds) == ("a", 3)
+    assert row.interval == proportion_interval(np.array([(1 + 2 + 4) / 12, 0]))  # of each prompt's mean over seeds
     assert row.value == pytest.approx(np.mean([1, 2, 4]) / 8)
     assert row.std == pytest.approx(np.std([1, 2, 4], ddof=1) / 8)
 
@@ -111,7 +112,7 @@ def test_steps_are_compared_with_the_first_and_runs_at_their_last_common_one(tmp
     result = comparison_of(tmp_path / "a", tmp_path / "b", ks=[1])
     sides = [(row.candidate.label, row.candidate.step, row.reference.step) for row in result.matchings]
     assert sides == [("a", 20, 0), ("b", 30, 10), ("b", 10, 10)]
-    assert [row.value for row in result.differences] == [0.5, 0, 0.75]
+    assert [row.value for row in result.differences if row.metric == "pass@k"] == [0.5, 0, 0.75]
 
 
 def test_runs_without_a_common_step_say_so(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_prompts_with_too_few_samples_are_counted(tmp_path: Path) -> None:
 
 def test_scores_beside_correctness_have_max_at_k_too(tmp_path: Path) -> None:
     result = comparison_of(write_dump(tmp_path / "a", 1, {"p": 1, "q": 2}, score=2.5))
-    assert {row.metric for row in result.estimates} == {"pass@k", "max@k", "verl's best@k"}
+    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", "max@k", "verl's best@k"}
     assert only(result.estimates, metric="max@k", k=2).value == 2.5
 
 
@@ -150,10 +151,14 @@ def test_all_steps_have_the_same_metrics(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "metrics", "note"),
     [
-        ({"acc": None}, {"pass@k"}, None),
+        ({"acc": None}, {"pass@k", "pass^k"}, None),
         ({"acc": None, "score": 0.5}, {"max@k"}, None),
         ({"acc": 0.5, "score": 2}, {"max@k"}, "`acc` is neither 0 nor 1 in 4 of 4 samples, so only max@k is shown"),
-        ({"acc": 0.5}, {"pass@k"}, "`acc` is neither 0 nor 1 in 4 of 4 samples, so `score`, which is 0 or 1,"),
+        (
+            {"acc": 0.5},
+            {"pass@k", "pass^k"},
+            "`acc` is neither 0 nor 1 in 4 of 4 samples, so `score`, which is 0 or 1,",
+        ),
     ],
 )
 def test_what_says_that_a_sample_is_correct(
@@ -187,7 +192,9 @@ def test_data_sources_stand_apart(tmp_path: Path) -> None:
     result = comparison_of(run)
     assert only(result.estimates, data_source="aime", k=1, metric="pass@k").value == 1
     assert only(result.estimates, data_source="gsm8k", k=1, metric="max@k").value == 7
-    assert [table.title for table in tables(result)] == ["aime: pass@k", "gsm8k: pass@k", "gsm8k: max@k"]
+    titles = ["aime: pass@k", "aime: pass^k", "gsm8k: pass@k", "gsm8k: max@k", "gsm8k: pass^k"]
+    assert [table.title for table in tables(result)] == titles
+    assert [table.title for table in tables(result, metrics=["max@k"])] == ["gsm8k: max@k"]
 
 
 class Page(HTMLParser):
@@ -222,13 +229,13 @@ def test_reports_are_complete_and_hold_hostile_names(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?:", as_html.read_text().split("base64,")[0])
     content = json.loads(as_json.read_text())
     assert content.keys() == {"ks", "estimates", "averages", "coverage", "differences", "matchings", "notes"}
-    assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 2 * 3  # runs, steps, metrics, k
+    assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 3 * 3  # runs, steps, metrics, k
     low, high = content["estimates"][0]["interval"]
     assert low < content["estimates"][0]["value"] < high
     markdown = as_markdown.read_text()
     assert "<script" not in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| &lt;script>alert(1)&lt; | 1 |")]
-    assert len(rows) == 3  # every step
+    assert len(rows) == 2 * 3  # pass@k and pass^k at every step
     columns = {line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}
     assert columns == {9, 7}
 
@@ -259,3 +266,28 @@ def test_files_of_one_kind_are_those_of_the_report(tmp_path: Path) -> None:
     assert main(["evaluate", str(tmp_path / "run"), *options]) == 0
     for file, name in zip(files, ["report.json", "report.md"], strict=True):
         assert Path(file).read_bytes() == (tmp_path / "out" / name).read_bytes()
+
+
+def test_answers_that_are_the_same_vote_together(tmp_path: Path) -> None:
+    preds = ["42", 42.0, "$x = 42$", "7", "7"]
+    rows = [{"input": "p", "score": float(i < 3), "acc": float(i < 3), "pred": pred} for i, pred in enumerate(preds)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert only(comparison_of(tmp_path / "a.jsonl", ks=[5]).estimates, metric="maj@k").value == 1
+
+
+def test_runs_below_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        write_dump(tmp_path / "outputs" / "model" / f"maxpo-seed{seed}", 1, {"p": 1})
+    assert [run.name for run in read_runs([tmp_path / "outputs"])] == ["maxpo-seed0", "maxpo-seed1"]
+    assert main(["evaluate", str(tmp_path / "outputs"), "--metrics", "pass^k", "--k", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "pass^1" in shown
+    assert "pass@1" not in shown
+
+
+def test_a_k_that_nothing_has_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_dump(tmp_path / "a", 1, {"p": 1})
+    assert main(["evaluate", str(run), "--k", "8", "16"]) == 2
+    assert "no prompt has 8 samples: nothing is shown for k=8" in capsys.readouterr().err
+    assert main(["choose-k", str(run / "validation"), "--k", "4"]) == 2
+    assert "k=4 is not shown for n=4, as it needs k + 1 responses" in capsys.readouterr().err

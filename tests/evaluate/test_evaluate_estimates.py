@@ -20,6 +20,7 @@ from verl_maxpo.evaluate.estimates import (
     mean_interval,
     paired_proportion_interval,
     pass_at_k_by_prompt,
+    pass_hat_k_by_prompt,
     proportion_interval,
     verl_best_at_k_by_prompt,
 )
@@ -47,6 +48,16 @@ def test_pass_at_k_is_the_fraction_of_subsets_with_a_correct_sample() -> None:
         ]
         found = pass_at_k_by_prompt(np.array([5, 2, 5]), np.array([2, 0, 5]), k)
         np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+def test_pass_hat_k_is_the_fraction_of_subsets_with_correct_samples_only() -> None:
+    for k in (1, 2, 3):
+        expected = [
+            np.mean([all(subset) for subset in combinations([1] * c + [0] * (n - c), k)]) if k <= n else np.nan
+            for n, c in [(5, 3), (2, 0), (5, 5)]
+        ]
+        found = pass_hat_k_by_prompt(np.array([5, 2, 5]), np.array([3, 0, 5]), k)
+        np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
 
 
 def expected_maximum_with_replacement(rewards: list[int], k: int) -> Fraction:

@@ -2,6 +2,9 @@ r"""Mathematical answers: what math-verify documents, and one final answer per r
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +12,8 @@ from hypothesis import strategies as st
 from verl_maxpo.rewards import Status
 from verl_maxpo.rewards.verifiers.extraction import last_boxed, last_tag
 from verl_maxpo.rewards.verifiers.math import verify
+
+CORPUS = Path(__file__).parents[1] / "samples" / "math_forms.jsonl"
 
 EQUAL = [
     ("42", "42"),
@@ -170,6 +175,8 @@ def test_fractions_are_equal_to_their_multiples(numerator: int, denominator: int
         ("\\boxed{1}. So \\boxed{2}", "2"),
         ("unboxed{1}", None),
         ("}\\boxed{1}", "1"),
+        ("is $\\boxed 35$.", "35"),
+        ("is $\\fbox 2$", "2"),
     ],
 )
 def test_last_boxed(text: str, box: str | None) -> None:
@@ -188,7 +195,14 @@ def test_last_boxed_is_balanced(parts: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "content"),
-    [("<a> 1 </a>", "1"), ("<a>1</a><a>2</a>", "2"), ("<a>1</a><a>2", "1"), ("<a>1<a>2</a>", "2"), ("1</a>", None)],
+    [
+        ("<a>4*6</a></a>", "4*6"),
+        ("<a> 1 </a>", "1"),
+        ("<a>1</a><a>2</a>", "2"),
+        ("<a>1</a><a>2", "1"),
+        ("<a>1<a>2</a>", "2"),
+        ("1</a>", None),
+    ],
 )
 def test_last_tag(text: str, content: str | None) -> None:
     assert last_tag(text, "a") == content
@@ -208,3 +222,44 @@ def test_last_tag(text: str, content: str | None) -> None:
 def test_numbers_as_mathematicians_print_them(gold: str, answer: str) -> None:
     assert verify(f"\\boxed{{{answer}}}", gold, {}).correct
     assert not verify(r"\boxed{32}", gold, {}).correct
+
+
+@pytest.mark.parametrize(("split", "refused", "taken"), [("dev", 0, 0), ("held_out", 5, 0)])
+def test_corpus_of_forms(split: str, refused: int, taken: int) -> None:
+    """The counts as measured; the held-out part was written before the verifier and not used to improve it."""
+    rows = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["split"] == split]
+    missed = [row for row in rows if verify(row["response"], row["gold"], {}).correct != row["correct"]]
+    assert sum(row["correct"] for row in missed) <= refused, missed
+    assert sum(not row["correct"] for row in missed) <= taken, missed
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("(3,\\infty)", "2x-1>5"),
+        ("[-1,1]", "x^2 \\le 1"),
+        ("2,3", "(x^2-5x+6)^2 \\le 0"),
+        ("x > 3", "2x - 1 > 5"),
+        ("x = 5", "2x = 10"),
+        ("0", "x^2-5x+6 = 0"),
+        ("0", "6.63e-34"),
+        ("10^{-20}\\pi", "10^{-21}\\pi"),
+        ("5", "5\\text{ or 6 or 7}"),
+        ("\\frac{1}{3}", "\\int_0^1 x^2 dx"),
+        ("56088", "123 \\cdot 456"),
+        ("abc", "cab"),
+        ("5x", "5"),
+        ("5m", "5"),
+    ],
+)
+def test_what_pays_without_a_solution(gold: str, answer: str) -> None:
+    result = verify(f"\\boxed{{{answer}}}", gold, {})
+    assert (result.correct, result.status) == (False, Status.OK)
+
+
+@pytest.mark.parametrize(
+    "solution", ["Thus $\\boxed{1}$ and $\\boxed{2}$.", "so $\\boxed 35$.", "#### 1,234", "is \\fbox{7}"]
+)
+def test_a_gold_solution_repeated_is_right(solution: str) -> None:
+    assert verify(solution, solution, {}).correct

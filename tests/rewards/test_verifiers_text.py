@@ -28,11 +28,21 @@ from verl_maxpo.rewards.verifiers.scores import to_result
         ("#### 72.0", "72", True, True),
         ("#### -1,072.50", "-1072.5", True, True),
         ("#### $72", 72, True, True),
-        ("#### 72 apples of 80", "72", True, False),
+        ("#### 72 apples", "72", True, True),
+        ("#### 70%", "70", True, True),
+        ("#### 3/4", "0.75", True, True),
+        ("#### 1e5", "100000", True, True),
+        ("#### **72**", "72", True, True),
+        ("#### \\boxed{72}", "72", True, True),
+        ("#### x = 72", "72", True, True),
+        ("#### - 5", "-5", True, False),
+        ("####: 72", "72", True, True),
+        ("#### €72", "72", True, True),
+        ("####\n72", "72", True, True),
+        ("#### seventy-two", "72", True, None),
         ("#### 71 #### 72", "72", True, True),
         ("#### 72 #### 71", "72", False, False),
         ("It is 72.", "72", None, True),
-        ("#### seventy-two", "72", None, None),
         ("", "72", None, None),
         ("#### .5", "0.5", True, True),
         ("#### 720", "72", False, False),
@@ -45,7 +55,13 @@ def test_gsm8k(response: str, gold: object, strict: bool | None, flexible: bool 
         assert result.correct == bool(correct)
 
 
-@pytest.mark.parametrize("gold", ["", "seventy-two", "1 2", None, "#### x"])
+@pytest.mark.parametrize("line", ["5,6", "5 or 6", "72 apples of 80", "about 5", "5 million or so", "x", "5 6", "±5"])
+def test_gsm8k_a_line_that_is_not_one_number(line: str) -> None:
+    for gold in ("3", "5", "6", "56", "72"):
+        assert gsm8k.verify(f"#### {line}", gold, {}).status is Status.UNPARSEABLE
+
+
+@pytest.mark.parametrize("gold", ["", "some", "1 2", None, "#### x"])
 def test_gsm8k_ground_truth_without_a_number(gold: object) -> None:
     with pytest.raises(ValueError, match="ground_truth must be a number"):
         gsm8k.verify("#### 72", gold, {})
@@ -80,7 +96,28 @@ def test_choice_words_are_no_letters(response: str) -> None:
     assert choice.verify(response, "A", {}).status is Status.NO_ANSWER
 
 
-@pytest.mark.parametrize("response", ["\\boxed{A, B, C, D}", "\\boxed{A} and \\boxed{C}", "\\boxed{42}", "\\boxed{E}"])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "The answer is A or B.",
+        "The answer is (A) or (C)",
+        "Answer: A/B",
+        "Answer: **A** and **C**",
+        "answer is A, B or C",
+    ],
+)
+def test_choice_hedges_are_no_answer(response: str) -> None:
+    for letter in "ABC":
+        assert choice.verify(response, letter, {}).status is Status.NO_ANSWER
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        "\\boxed{A, B, C, D}", "\\boxed{A} and \\boxed{C}", "\\boxed{42}", "\\boxed{E}", "\\boxed{A or C}",
+        "\\boxed{(A) or (C)}", "\\boxed{\\text{(C) 5 and (D) 6}}", "<answer>C/D</answer>",
+    ],
+)  # fmt: skip
 def test_choice_must_be_one_of_the_letters(response: str) -> None:
     assert choice.verify(response, "C", {}, choices="ABCD").status is Status.UNPARSEABLE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pandas as pd
@@ -54,3 +55,25 @@ def test_data_has_verls_schema(tmp_path: Path) -> None:
     assert row.reward_model["ground_truth"] == problem.ground_truth
     assert row.extra_info == {"index": 5, "split": "test", "solution": problem.solution}
     assert verify(problem.solution, problem.ground_truth, {}, bare=True).correct
+
+
+def test_a_hidden_digit_leaves_the_target_open() -> None:
+    train, test = countdown.questions("hidden_digit")
+    assert (len(train), len(test)) == (552, 300)
+    assert not {question[0].prompt for question in train} & {question[0].prompt for question in test}
+    for question in test:
+        assert {problem.prompt for problem in question} == {f"{question[0].digits}:{question[0].target // 10}?="}
+        assert len(question) >= 4
+        assert all(verify(p.solution, p.ground_truth, {}, bare=True).correct for p in question)
+    assert countdown.likelihoods(test[0])[:2] == [2 * weight for weight in countdown.likelihoods(test[0])[1:3]]
+    rng = random.Random(0)
+    drawn = [countdown.draw_problem(test[0], rng) for _ in range(2000)]
+    assert drawn.count(test[0][0]) / 2000 == pytest.approx(countdown.likelihoods(test[0])[0], abs=0.04)
+
+
+def test_rows_of_a_hidden_digit_are_draws_of_every_prompt() -> None:
+    train, _ = countdown.questions("hidden_digit")
+    rows = prepare.draw_rows(train, 2 * len(train))
+    prompts = [row.prompt for row in rows]
+    assert sorted(prompts[: len(train)]) == sorted(prompts[len(train) :]) == sorted(q[0].prompt for q in train)
+    assert set(prompts[0]) <= set(prepare.make_tokenizer("hidden_digit").get_vocab())

@@ -306,7 +306,7 @@ def test_the_second_quickstart_keeps_the_first(recorder: Path, tmp_path: Path) -
     prepare, report = calls_of(
         recorder, recipes.EXAMPLES / "quickstart" / "quickstart.sh", folder=tmp_path, DATA=str(tmp_path)
     )
-    assert prepare[1:] == ["--out", str(tmp_path)]
+    assert prepare[1:] == ["--task", "countdown", "--out", str(tmp_path)]
     both = [f"{tmp_path}/{name}" for name in ("grpo-n8-lr1.5e-4-seed0", "maxpo-k4-n8-lr1.5e-4-seed0")]
     assert report == ["-m", "verl_maxpo", "evaluate", *both, "--out", f"{tmp_path}/report"]
 

@@ -30,7 +30,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from verl_maxpo.cli.common import add_json, positive
-from verl_maxpo.cli.dumps import read, show
+from verl_maxpo.cli.dumps import nothing_left, read, show
 from verl_maxpo.evaluate import choose_k
 from verl_maxpo.evaluate.report import write_json
 
@@ -46,6 +46,8 @@ def configure(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Evaluate the dumps and show what comes of it."""
     choices = choose_k.choose_k(read(options.paths, by_uid=True), options.k, options.n)
+    if not choices.rows:
+        raise nothing_left(choices.notes)
     show(choose_k.tables(choices), choose_k.LEGEND, choices.notes)
     if options.json:
         write_json(choices, options.json)

@@ -22,6 +22,11 @@ def read(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
         raise CommandError(error) from error
 
 
+def nothing_left(notes: list[str]) -> CommandError:
+    """Return the error for k and n that leave nothing to show."""
+    return CommandError("nothing is left to show:\n" + "\n".join(f"  {note}" for note in notes))
+
+
 def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
     """Print tables and, on stderr, warnings."""
     # Tables are as wide as they are: numbers must not be cut, and output may be no terminal.

@@ -1,14 +1,15 @@
 """Unbiased pass@k and max@k of runs, with intervals, from verl's dumps.
 
-    verl-maxpo evaluate outputs/gsm8k/maxpo-seed0
+    verl-maxpo evaluate outputs/gsm8k
     verl-maxpo evaluate outputs/gsm8k/*-seed? --k 1 8 16 --out report
 
 A RUN is a folder with validation/*.jsonl (where trainer.validation_data_dir
-points) or *.jsonl, or a single file. Any JSON lines with a prompt (prompt_id,
-input or uid) and a score will do; acc, data_source, step and pred are used
-where they are. Runs whose names differ by -seed<N> only are averaged; prompts
-of different runs are matched by their text. pass@k is of acc if that is 0 or 1
-throughout, else of score if that is; otherwise there is max@k of score only.
+points) or *.jsonl, or a single file; of any other folder, every run below it is
+taken. Any JSON lines with a prompt (prompt_id, input or uid) and a score will
+do; acc, data_source, step and pred are used where they are. Runs whose names
+differ by -seed<N> only are averaged; prompts of different runs are matched by
+their text. pass@k is of acc if that is 0 or 1 throughout, else of score if that
+is; otherwise there is max@k of score only.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from verl_maxpo.cli.common import add_json, positive
-from verl_maxpo.cli.dumps import read, show
+from verl_maxpo.cli.dumps import nothing_left, read, show
 from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.report import write_json, write_markdown, write_report
+from verl_maxpo.evaluate.results import METRICS
 from verl_maxpo.evaluate.tables import LEGEND, tables
+
+_METRICS_HELP = f"what to show of {', '.join(METRICS)} (default: pass@k, else max@k)"
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,6 +33,8 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--k", type=positive, nargs="+", metavar="K", help="default: the powers of two up to the number of samples"
     )
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", help=_METRICS_HELP)
+    parser.add_argument("--all-steps", action="store_true", help="show every step, not only the first and the last")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .md, .png and .html there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     add_json(parser)
@@ -37,7 +43,11 @@ def configure(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Evaluate the runs and show what comes of it."""
     comparison = compare(read(options.paths), options.k)
-    show(tables(comparison), LEGEND, comparison.notes)
+    if not comparison.estimates:
+        raise nothing_left(comparison.notes)
+    sources = {row.data_source for row in comparison.averages}
+    metrics = options.metrics or {comparison.main_metric(source) for source in sources}
+    show(tables(comparison, all_steps=options.all_steps, metrics=metrics), LEGEND, comparison.notes)
     if options.json:
         write_json(comparison, options.json)
     if options.markdown:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_maxpo.data.rows import Problem
+from verl_maxpo.rewards.verifiers import extraction
 
 _GSM8K_INSTRUCTION = 'Let\'s think step by step and output the final answer after "####".'
 _BOXED_INSTRUCTION = r"Let's think step by step and output the final answer within \boxed{}."
@@ -64,10 +65,9 @@ class Source:
 
 
 def last_boxed(solution: str) -> str:
-    r"""Return the content of the last ``\boxed{...}`` of a solution.
+    r"""Return the content of the last ``\boxed{...}`` or ``\fbox{...}`` of a solution, read as the verifiers read it.
 
-    Braces are matched; ``\boxed 2``, which some solutions of MATH have, gives what stands before the next ``$``, as in
-    the code of Hendrycks et al., "Measuring Mathematical Problem Solving With the MATH Dataset" (arXiv:2103.03874).
+    Boxes joined by "and" or a comma are one answer, and ``\boxed 2``, which some solutions of MATH have, is 2.
 
     Raises:
         ValueError: There is none, it is empty or its brace is never closed.
@@ -75,24 +75,15 @@ def last_boxed(solution: str) -> str:
     >>> last_boxed(r"First $\boxed{1}$, then $\boxed{\frac{1}{2}}$.")
     '\\frac{1}{2}'
     """
-    _, found, rest = solution.rpartition(r"\boxed")
-    if not found:
+    last = max(solution.rfind(r"\boxed"), solution.rfind(r"\fbox"))
+    if last < 0:
         raise ValueError(r"the solution has no \boxed{...}")
-    content = _braced(rest) if rest.lstrip().startswith("{") else rest.partition("$")[0]
-    if not content.strip():
+    if extraction.last_boxed(solution[last:]) is None:
+        raise ValueError(r"the solution's last \boxed is empty, or its brace is never closed")
+    content = (extraction.last_boxed(solution) or "").strip()
+    if not content:
         raise ValueError(r"the solution's last \boxed is empty")
-    return content.strip()
-
-
-def _braced(text: str) -> str:
-    depth = 0
-    start = text.index("{")
-    for position in range(start, len(text)):
-        if text[position - 1 : position] != "\\":
-            depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start + 1 : position]
-    raise ValueError(r"the brace of the solution's last \boxed is never closed")
+    return content
 
 
 def _text(row: Mapping[str, Any], column: str) -> str:

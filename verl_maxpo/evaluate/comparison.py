@@ -18,10 +18,12 @@ from verl_maxpo.evaluate.estimates import (
     mean_interval,
     paired_proportion_interval,
     pass_at_k_by_prompt,
+    pass_hat_k_by_prompt,
     proportion_interval,
     verl_best_at_k_by_prompt,
 )
 from verl_maxpo.evaluate.results import (
+    ALL,
     MAJORITY,
     MAX,
     PASS,
@@ -95,7 +97,7 @@ def compare(runs: list[Run], ks: list[int] | None = None) -> Comparison:
             if name == source
         }
         _add_estimates(comparison, source, cells)
-        _add_averages(comparison, source)
+        _add_averages(comparison, source, cells)
         for candidate, reference in _pairs(comparison, source, runs):
             _add_differences(comparison, source, candidate, reference, cells)
     comparison.notes += _missing_samples(comparison)
@@ -142,6 +144,7 @@ def _evaluate(run: Run, samples: Samples, fields: _Fields, ks: list[int]) -> _Ev
         counts = np.bincount(labels, weights=correct).astype(np.int64)
         solved = counts > 0
         values = {(PASS, k): pass_at_k_by_prompt(sizes, counts, k) for k in ks}
+        values |= {(ALL, k): pass_hat_k_by_prompt(sizes, counts, k) for k in ks}
         if fields.answers:
             majority = majority_at_k_by_prompt(labels, np.array(samples.pred, dtype=np.int64), correct, ks)
             values |= {(MAJORITY, k): value for k, value in majority.items()}
@@ -183,7 +186,7 @@ def _interval(metric: str, values: Floats) -> Interval | None:
     return mean_interval(values) if metric == MAX else proportion_interval(values)
 
 
-def _add_averages(comparison: Comparison, source: str) -> None:
+def _add_averages(comparison: Comparison, source: str, cells: dict[tuple[str, int | None], _Evaluated]) -> None:
     groups: dict[tuple[str, int | None, str, int], list[Estimate]] = {}
     for row in comparison.estimates:
         if row.data_source == source:
@@ -191,6 +194,7 @@ def _add_averages(comparison: Comparison, source: str) -> None:
     for (label, step, metric, k), rows in groups.items():
         values = np.array([row.value for row in rows])
         several = len(rows) > 1
+        of_seeds = [cells[row.run, step] for row in rows]
         average = Average(
             label=label,
             data_source=source,
@@ -199,10 +203,20 @@ def _add_averages(comparison: Comparison, source: str) -> None:
             k=k,
             value=float(values.mean()),
             std=float(values.std(ddof=1)) if several else None,
-            interval=None if several else rows[0].interval,
+            interval=_interval(metric, _mean_over_seeds(of_seeds, metric, k)) if several else rows[0].interval,
             seeds=len(rows),
         )
         comparison.averages.append(average)
+
+
+def _mean_over_seeds(cells: list[_Evaluated], metric: str, k: int) -> Floats:
+    """Return the mean over the runs that know a prompt, for each prompt that one knows."""
+    values: dict[bytes, list[float]] = {}
+    for cell in cells:
+        for prompt, value in zip(cell.prompts, cell.values[metric, k].tolist(), strict=True):
+            if not np.isnan(value):
+                values.setdefault(prompt, []).append(value)
+    return np.array([sum(of_prompt) / len(of_prompt) for of_prompt in values.values()])
 
 
 def _pairs(comparison: Comparison, source: str, runs: list[Run]) -> Iterator[tuple[Side, Side]]:

@@ -34,6 +34,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from verl_maxpo.rewards.verifiers.answers import canonical_answer
+
 _SHOWN_LINES = 5
 _ROW_OF_SESSION = re.compile(r"((?:pad)?[0-9a-f-]{32,36})_(\d+)_(\d+)")
 _SEED = re.compile(r"-seed(\d+)(?=/|$)")
@@ -140,17 +142,19 @@ def read_runs(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
     """Read runs.
 
     Args:
-        paths: Files or folders. Of a folder, ``validation/*.jsonl`` are read if there are any, else ``*.jsonl``.
+        paths: Files or folders. Of a folder, ``validation/*.jsonl`` are read if there are any, else ``*.jsonl``; if it
+            has neither, every folder below that has ``validation/*.jsonl`` is a run.
         by_uid: Tell prompts apart by ``uid`` where there is one, as training does for its groups, and not by data
             source; otherwise by ``prompt_id``, ``input`` or ``uid``.
 
     Returns:
-        A run for each path, named by it, with as much of the parent folders as makes the names distinct.
+        The runs, each named by its path, with as much of the parent folders as makes the names distinct.
 
     Raises:
         ValueError: A path has no dumps, or none of a run's lines can be used, or a path is given twice.
         OSError: A file cannot be read.
     """
+    paths = [run for path in paths for run in find_runs(path)]
     return [_read_run(name, path, by_uid) for name, path in zip(_distinct_names(paths), paths, strict=True)]
 
 
@@ -171,15 +175,30 @@ def _read_run(name: str, path: Path, by_uid: bool) -> Run:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    if not path.exists():
-        raise ValueError(f"{path} does not exist")
-    files = list(path.glob("validation/*.jsonl")) or list(path.glob("*.jsonl"))
+    files = _dumps_of(path)
     if not files:
         raise ValueError(
             f"no dumps found: looked for {path / 'validation' / '*.jsonl'} and {path / '*.jsonl'}; verl writes them "
             "where trainer.validation_data_dir or trainer.rollout_data_dir says"
         )
     return sorted(files, key=lambda file: (_step_of(file) or 0, file))
+
+
+def _dumps_of(folder: Path) -> list[Path]:
+    return list(folder.glob("validation/*.jsonl")) or list(folder.glob("*.jsonl"))
+
+
+def find_runs(path: Path) -> list[Path]:
+    """Return the runs of a path: itself if it is a file or has dumps, else the folders below that have validations.
+
+    Raises:
+        ValueError: The path does not exist.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    if path.is_file() or _dumps_of(path):
+        return [path]
+    return sorted({file.parents[1] for file in path.rglob("validation/*.jsonl")}) or [path]
 
 
 def _step_of(file: Path) -> int | None:
@@ -278,8 +297,12 @@ def _key(line: Line, uid: str | int | None, by_uid: bool) -> bytes:
 
 
 def _hash_of_answer(pred: bytes) -> int:
+    """Hash an answer so that ``42``, ``42.0`` and ``"x = 42"`` are one; a list or an object as it stands."""
     if pred == b"null":
         return 0
+    if not pred.startswith((b"[", b"{")):
+        text = str(msgspec.json.decode(pred))
+        pred = canonical_answer(text).encode(errors="surrogatepass")
     return int.from_bytes(blake2b(pred, digest_size=8).digest(), "little", signed=True)
 
 

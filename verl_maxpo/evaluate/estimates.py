@@ -1,6 +1,6 @@
-r"""Statistics of an evaluation: estimates for each prompt, and intervals for their mean over prompts.
+"""Statistics of an evaluation: estimates for each prompt, and intervals for their mean over prompts.
 
-A prompt has n samples with rewards :math:`g_{(1)} \le \dots \le g_{(n)}`, c of them correct. Its estimate for k needs
+A prompt has n samples with rewards g_(1) ≤ ... ≤ g_(n), c of them correct. Its estimate for k needs
 k samples; the estimate of a data source is the mean over the prompts with n >= k.
 """
 
@@ -50,6 +50,22 @@ def pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
     return values
 
 
+def pass_hat_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
+    """Estimate pass^k of each prompt, the probability that all of k samples are correct, without bias.
+
+    C(c, k) / C(n, k) = 1 - pass@k of the failures, of "tau-bench" by Yao et al. (https://arxiv.org/abs/2406.12045).
+
+    Args:
+        sizes: n of each prompt, shape ``[P]``.
+        correct: c of each prompt, shape ``[P]``.
+        k: At least 1.
+
+    Returns:
+        Shape ``[P]``, NaN for prompts with fewer than k samples.
+    """
+    return 1 - pass_at_k_by_prompt(sizes, sizes - correct, k)
+
+
 def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
     """Estimate max@k of each prompt, without bias.
 
@@ -70,13 +86,11 @@ def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int,
 
 
 def verl_best_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
-    r"""Compute what verl's metric ``best@k/mean`` estimates, for each prompt.
+    """Compute what verl's metric ``best@k/mean`` estimates, for each prompt.
 
-    .. math:: \sum_{j=1}^{n} g_{(j)} \Big[ \Big(\frac{j}{n}\Big)^k - \Big(\frac{j-1}{n}\Big)^k \Big]
-
-    is the expected maximum of k samples drawn *with* replacement, to which verl's 1000 resamples
-    (``verl.trainer.ppo.metric_utils.bootstrap_metric``) converge. As a sample may be drawn twice, it understates
-    max@k for every k > 1: 1 correct of 4 has pass@4 = 1 and best@4 = 1 - (3/4)^4 = .684.
+    Σ_j g_(j) [(j/n)^k - ((j-1)/n)^k] is the expected maximum of k samples drawn *with* replacement, to which verl's
+    1000 resamples (``verl.trainer.ppo.metric_utils.bootstrap_metric``) converge. As a sample may be drawn twice, it
+    understates max@k for every k > 1: 1 correct of 4 has pass@4 = 1 and best@4 = 1 - (3/4)^4 = .684.
 
     Args:
         labels: As for :func:`max_at_k_by_prompt`.
@@ -151,10 +165,10 @@ def _drawn_majority(votes: Ints, accuracy: Floats, k: int, draws: int, generator
 
 @lru_cache(maxsize=1 << 14)
 def _exact_majority(answers: tuple[tuple[int, float], ...]) -> list[float]:
-    r"""Compute the majority's expected accuracy for k = 1 to n, from the votes and accuracy of each answer.
+    """Compute the majority's expected accuracy for k = 1 to n, from the votes and accuracy of each answer.
 
     For every number t of votes that may win, subsets are counted by their size and the number r of answers that have t
-    votes, all others having fewer: :math:`\prod_i \big( \sum_{s<t} \binom{n_i}{s} x^s + \binom{n_i}{t} x^t y \big)`,
+    votes, all others having fewer: Π_i (Σ_{s<t} C(n_i, s) x^s + C(n_i, t) x^t y),
     together with the same count weighted by the accuracies of the r.
     """
     n = sum(votes for votes, _ in answers)
@@ -180,14 +194,14 @@ def _with_answer(counted: Floats, votes: int, right: float, t: int) -> Floats:
 
 
 def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | None:
-    r"""Compute a confidence interval for the mean over prompts of values in [0, 1], such as pass@k.
+    """Compute a confidence interval for the mean over prompts of values in [0, 1], such as pass@k.
 
-    Wilson's score interval (1927) for an effective number of prompts, :math:`P_e = P \, \hat p (1 - \hat p) / s^2`
-    (Kish's design effect), and Student's t for its normal quantile z:
+    Wilson's score interval (1927) for an effective number of prompts, P_e = P p (1 - p) / s² (Kish's design
+    effect), and Student's t for its normal quantile z:
 
-    .. math:: \frac{\hat p + z^2 / 2 P_e \pm z \sqrt{\hat p (1 - \hat p) / P_e + z^2 / 4 P_e^2}}{1 + z^2 / P_e}
+        (p + z²/2P_e ± z √(p (1 - p) / P_e + z²/4P_e²)) / (1 + z²/P_e)
 
-    The ratio :math:`s^2 / \hat p (1 - \hat p)`, at most 1, is that of the prompts and one more which is half 0 and half
+    The ratio s² / p (1 - p), at most 1, is that of the prompts and one more which is half 0 and half
     1, so that prompts that happen to agree do not give an interval of no width.
 
     The t interval, Wilson's without that prompt and a BCa bootstrap cover too seldom near 0 and 1: in simulations of
@@ -217,7 +231,7 @@ def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | 
 
 
 def paired_proportion_interval(differences: Floats, confidence: float = 0.95) -> Interval | None:
-    r"""Compute a confidence interval for the mean over prompts of differences between values in [0, 1].
+    """Compute a confidence interval for the mean over prompts of differences between values in [0, 1].
 
     Student's t interval of the differences and those of one more prompt, on which each of the outcomes (0, 0), (0, 1),
     (1, 0) and (1, 1) has weight 1/4, after Agresti and Min (2005), who add two such prompts to matched proportions.
@@ -242,7 +256,7 @@ def paired_proportion_interval(differences: Floats, confidence: float = 0.95) ->
 
 
 def mean_interval(values: Floats, confidence: float = 0.95) -> Interval | None:
-    r"""Compute Student's t interval :math:`\bar x \pm t \, s / \sqrt{P}` for a mean of values with no known bounds.
+    """Compute Student's t interval, mean ± t s / √P, for a mean of values with no known bounds.
 
     Args:
         values: One for each prompt, shape ``[P]``.

@@ -51,7 +51,8 @@ def _bounds(rows: list[Average]) -> NDArray[np.float64]:
     ends: list[tuple[float, float]] = []
     for row in rows:
         spread = row.std or 0.0
-        ends.append(row.interval or (row.value - spread, row.value + spread))
+        of_seeds = (row.value - spread, row.value + spread)
+        ends.append(row.interval if row.interval and row.std is None else of_seeds)
     bounds: NDArray[np.float64] = np.array(ends).T
     return bounds
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 from verl_maxpo.evaluate.estimates import Interval
 
-PASS, MAX, MAJORITY, VERL = "pass@k", "max@k", "maj@k", "verl's best@k"
+PASS, MAX, MAJORITY, ALL, VERL = "pass@k", "max@k", "maj@k", "pass^k", "verl's best@k"
+
+#: What has tables of its own.
+METRICS = (PASS, MAX, MAJORITY, ALL)
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Estimate:
         label: The same without its seed.
         data_source: Name of the data source.
         step: Of training, None where it is not known.
-        metric: ``pass@k``, ``max@k``, ``maj@k`` or ``verl's best@k``.
+        metric: ``pass@k``, ``max@k``, ``maj@k``, ``pass^k`` or ``verl's best@k``.
         k: Number of samples.
         value: Mean over the prompts with at least k samples.
         interval: 95% confidence interval over prompts; None for ``verl's best@k``, and where there can be none.
@@ -51,7 +54,7 @@ class Average:
         k: As :class:`Estimate`.
         value: Mean over seeds.
         std: Sample standard deviation over seeds, None for one run.
-        interval: That of the run, None for several.
+        interval: Over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
         seeds: Number of runs.
     """
 

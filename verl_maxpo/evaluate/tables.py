@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import rich.table
 from rich import box
 
 from verl_maxpo.evaluate.estimates import Interval
-from verl_maxpo.evaluate.results import MAJORITY, MAX, PASS, VERL, Average, Comparison, Difference, Matching, Side
+from verl_maxpo.evaluate.results import METRICS, VERL, Average, Comparison, Difference, Matching, Side
 
 LEGEND = (
-    "[a, b]: 95% confidence interval over prompts. ±: standard deviation over seeds. unsolved: prompts without a "
-    "correct sample. pass@k and max@k are unbiased; verl's best@k draws with replacement and understates them."
+    "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
+    "deviation over seeds. unsolved: prompts without a correct sample. pass@k and max@k are unbiased; verl's best@k "
+    "draws with replacement and understates them."
 )
 
 
@@ -47,23 +48,27 @@ class Table:
         return f"### {_markdown(self.title)}\n\n{table}\n"
 
 
-def tables(comparison: Comparison, *, all_steps: bool = False) -> Iterator[Table]:
+def tables(
+    comparison: Comparison, *, all_steps: bool = False, metrics: Collection[str] | None = None
+) -> Iterator[Table]:
     """Make the tables of a comparison.
 
     Args:
         comparison: What to show.
         all_steps: Show every step, not only the first and the last of each run.
+        metrics: Of :data:`METRICS`; None for all.
 
     Yields:
         For each data source a table for each metric, and the differences.
     """
     for source in dict.fromkeys(row.data_source for row in comparison.averages):
-        metrics = {row.metric for row in comparison.averages if row.data_source == source}
-        for metric in (PASS, MAX, MAJORITY):
-            if metric in metrics:
+        chosen = [metric for metric in METRICS if metrics is None or metric in metrics]
+        there = {row.metric for row in comparison.averages if row.data_source == source}
+        for metric in chosen:
+            if metric in there:
                 yield _estimates(comparison, source, metric, all_steps)
         compared = {row.metric for row in comparison.differences if row.data_source == source}
-        for metric in (PASS, MAX, MAJORITY):
+        for metric in chosen:
             if metric in compared:
                 yield _differences(comparison, source, metric)
 
@@ -71,11 +76,13 @@ def tables(comparison: Comparison, *, all_steps: bool = False) -> Iterator[Table
 def number(value: float) -> str:
     """Format a number.
 
-    >>> number(0.0784), number(-0.5), number(12.3456)
-    ('.078', '-.500', '12.346')
+    >>> number(0.0784), number(-0.5), number(-0.0004), number(12.3456), number(-1e300)
+    ('.078', '-.500', '.000', '12.346', '-1e+300')
     """
-    text = f"{value:.3f}"
-    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+    if abs(value) >= 1e6:
+        return f"{value:.4g}"
+    text = f"{round(value, 3) or 0:.3f}"  # no minus before zero
+    return text.replace("0.", ".", 1) if abs(value) < 1 and not text.endswith("1.000") else text
 
 
 def _markdown(text: str) -> str:
@@ -124,7 +131,7 @@ def _step(step: int | None) -> str:
 def _average(row: Average | None) -> str:
     if row is None:
         return ""
-    return number(row.value) + (_plus_minus(row.std) or _interval(row.interval))
+    return number(row.value) + _plus_minus(row.std) + _interval(row.interval)
 
 
 def _plus_minus(std: float | None) -> str:

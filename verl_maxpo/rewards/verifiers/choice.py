@@ -6,6 +6,8 @@ Where it is looked for, the strongest form first; of several of one form the las
 2. ``<answer>C</answer>``,
 3. "the answer is (C)", "Answer: C",
 4. a last line that is a letter and nothing else.
+
+A hedge such as "A or B" is no answer.
 """
 
 from __future__ import annotations
@@ -24,6 +26,12 @@ _PHRASE = re.compile(
     r"[\s*$({\[]{0,5}(?:\\(?:text|textbf|mathrm|boxed)\{)?\(?([A-J])(?![\w'’])"
     r"(?!(?<=[AI])\s+(?!(?:because|since|as)\b)[a-z])"
 )
+# Another letter beside the chosen one: "A or B", "(A) 5 and (B) 6", "A/C".
+_HEDGE = re.compile(
+    r"[\s*$)}\].:]*(?:,|/|&|\bor\b|\band\b|\\text\s*\{\s*(?:or|and)\s*\})"
+    r"[\s*$({\[]*(?:\\?[a-z]+\{)?\(?[A-J](?![\w'’])"
+)
+_LABELS = re.compile(r"\(([A-J])\)")
 _LONGEST_LINE = 40
 
 
@@ -94,15 +102,18 @@ def _chosen(response: str) -> str | None:
     for text in (last_boxed(response), last_tag(response, "answer")):
         if text is not None:
             return text
-    phrases = _PHRASE.findall(tail(response))
+    end = tail(response)
+    phrases = list(_PHRASE.finditer(end))
     if phrases:
-        return str(phrases[-1])
+        return None if _HEDGE.match(end, phrases[-1].end()) else phrases[-1][1]
     line = tail(response.rstrip(), _LONGEST_LINE).rpartition("\n")[2]
     return line if _letter(line) else None
 
 
 def _letter(text: str) -> str | None:
     r"""Return the letter of ``C``, ``(c)``, ``C.``, ``\text{C}`` or ``(C) a dog``."""
+    if len(set(_LABELS.findall(text[:200]))) > 1:  # "(A) or (B)"
+        return None
     text = text[:_LONGEST_LINE]
     labelled = re.match(r"\s*(?:\\text(?:bf)?\{)?\s*\(?([A-J])[).:]\}?(?=[\s\\~])", text)
     bare = _DECORATION.sub("", text).rstrip(".:").upper()

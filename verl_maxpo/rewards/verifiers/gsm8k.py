@@ -1,27 +1,30 @@
-"""GSM8K: the number after ``####``, or the last number, compared exactly as a decimal.
+"""GSM8K: the rest of the line after ``####``, or the last number, compared exactly.
 
-Extraction follows ``verl.utils.reward_score.gsm8k``, except that numbers, not texts, are compared (``72.0`` and ``72.``
-are 72, ``1,000`` is 1000 in both methods) and that the whole response is read, not its last 300 characters. See Cobbe
-et al., "Training Verifiers to Solve Math Word Problems" (arXiv:2110.14168).
+Where the answer stands follows ``verl.utils.reward_score.gsm8k``, except that the whole rest of the line is the answer
+(``#### 5 or 6`` is none, ``#### 3/4`` is three quarters), that numbers, not texts, are compared (``72.0`` and ``$72``
+are 72, ``1,000`` is 1000) and that the whole response is read, not its last 300 characters. See Cobbe et al., "Training
+Verifiers to Solve Math Word Problems" (arXiv:2110.14168).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
-from verl_maxpo.rewards.verifiers.extraction import shorten
+from verl_maxpo.rewards.verifiers.answers import Answer, Kind, read
+from verl_maxpo.rewards.verifiers.answers.comparing import same_number
+from verl_maxpo.rewards.verifiers.answers.numerals import Number
+from verl_maxpo.rewards.verifiers.extraction import last_boxed, shorten
 
 METHODS = ("strict", "flexible")
-MAX_DIGITS = 100
+MAX_LENGTH = 200
 
-_NUMBER = r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)"
-_ANY = re.compile(_NUMBER)
-_MARKED = re.compile(rf"####\s*(\$?{_NUMBER})")
+_NUMBER = re.compile(r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+|[eE][-+]?[0-9]{1,3})?")
+_MARK = re.compile(r"(?<!#)####(?!#)[ \t]*:?")
+_DECORATION = re.compile(r"\*\*|__|`|^[ \t*]+|[ \t*]+$")
 
 
 def verify(
@@ -41,39 +44,50 @@ def verify(
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     truth = _truth(str(ground_truth))
-    marked = _MARKED.findall(response)
-    found = marked if method == "strict" else _ANY.findall(response)
+    marked = _after_mark(response)
+    found = marked if method == "strict" else _last_number(response)
     if not found:
         return reject(Status.NO_ANSWER, "no number" + (" after ####" if method == "strict" else ""))
-    if len(found[-1]) > MAX_DIGITS:
-        return reject(Status.REFUSED, f"a number of more than {MAX_DIGITS} digits", format_ok=bool(marked))
-    value = _decimal(found[-1])
-    return accept(_text(value), correct=value == truth, format_ok=bool(marked))
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
+    if len(found) > MAX_LENGTH:
+        return reject(Status.REFUSED, f"an answer of more than {MAX_LENGTH} characters", format_ok=marked is not None)
+    number = _number(found)
+    if number is None:
+        return reject(Status.UNPARSEABLE, "not one number", shorten(found), format_ok=True)
+    return accept(str(number.value), correct=same_number(truth, number), format_ok=marked is not None)
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:
     """Return a right and a wrong response, for the check of a data set."""
-    truth = _truth(str(ground_truth))
-    return f"#### {_text(truth)}", f"#### {_text(truth + 1)}"
+    truth = _truth(str(ground_truth)).value
+    return f"#### {truth}", f"#### {truth + 1}"
 
 
 @lru_cache(maxsize=4096)
-def _truth(ground_truth: str) -> Decimal:
-    marked = _MARKED.findall(ground_truth)
-    text = marked[-1] if marked else ground_truth.strip().rstrip(".")
-    if not re.fullmatch(rf"\$?{_NUMBER}", text):
+def _truth(ground_truth: str) -> Number:
+    marked = _after_mark(ground_truth)
+    number = _number(ground_truth if marked is None else marked) if len(ground_truth) <= 10_000 else None
+    if number is None:
         raise ValueError(f"ground_truth must be a number or end in '#### number', got {shorten(ground_truth)!r}")
-    return _decimal(text)
+    return number
 
 
-def _decimal(text: str) -> Decimal:
-    return Decimal(text.replace(",", "").replace("$", ""))
+def _after_mark(text: str) -> str | None:
+    """Return the rest of the line after the last ``####``; of the next line that is not empty, if that is all."""
+    marks = list(_MARK.finditer(text))
+    if not marks:
+        return None
+    return text[marks[-1].end() :].lstrip().partition("\n")[0].strip()
 
 
-def _text(value: Decimal) -> str:
-    return str(int(value)) if value == value.to_integral_value() else f"{value:f}".rstrip("0")
+def _last_number(text: str) -> str | None:
+    found = _NUMBER.findall(text)
+    return found[-1] if found else None
+
+
+@lru_cache(maxsize=4096)
+def _number(text: str) -> Number | None:
+    """Read one number, whatever decoration, name, currency or unit it has; a sign of percent does not matter."""
+    text = _DECORATION.sub("", text)
+    boxed = last_boxed(text)
+    answer: Answer = read(re.sub(r"^([-+])\s+", r"\1", text if boxed is None else boxed))
+    return answer.value if answer.kind is Kind.NUMBER and not answer.approximate else None

@@ -60,7 +60,7 @@ _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
 _PLAIN_INFINITY = re.compile(r"(?<![\\A-Za-z])(?:inf|infty|infinity|oo)(?![A-Za-z])", re.IGNORECASE)
 _BLACKBOARD = re.compile(r"\\mathbb\s*R\b")
 _CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ\b)")
-_PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_PLAIN = re.compile(r"-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 
 
 def clean(text: str) -> str:

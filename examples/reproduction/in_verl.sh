@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Study 3: hidden digit in verl (FSDP2 and vLLM, on CPU) with GRPO, MaxPO and MaxRL, each at its best learning rate in
+# plain PyTorch. A run takes about a quarter of an hour on two free cores; runs that have ended are kept.
+#   SEEDS="0 1 2" STEPS=400 examples/reproduction/in_verl.sh
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+export TASK=hidden_digit STEPS=${STEPS:-400} EVAL_PROBLEMS=${EVAL_PROBLEMS:-300} TIME_LIMIT=${TIME_LIMIT:-90m}
+for SEED in ${SEEDS:-0 1 2}; do
+    for ESTIMATOR in grpo maxpo maxrl; do
+        LR=$(python examples/reproduction/report.py --best-rate hidden_digit "${ESTIMATOR/maxrl/all}")
+        export SEED ESTIMATOR LR
+        examples/quickstart/quickstart.sh trainer.test_freq=100
+    done
+done

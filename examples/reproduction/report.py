@@ -1,0 +1,229 @@
+"""Make the tables and pictures of the studies, and the verdict, from results/.
+
+    python examples/reproduction/report.py
+    python examples/reproduction/report.py --best-rate hidden_digit maxpo
+
+The first writes the tables between the markers of README.md and docs/evidence.md, and the pictures to pictures/; the
+second prints the learning rate that the table of a study has for a method.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from claims import claims_table
+from curves import RESULTS, Comparison, best_checkpoint, compare, rate_text, reported_half, weights_of
+from optimum import optimum
+from pictures import draw_all
+from studies import STUDIES
+
+HERE = Path(__file__).parent
+PAGES = (HERE / "README.md", HERE.parents[1] / "docs" / "evidence.md")
+KS = (1, 4, 8, 16)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number as the tables have it, .123."""
+    return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
+
+
+def methods_table(study: str) -> str:
+    """Each method at its best rate: the checkpoint chosen by pass@8, and the difference to GRPO there."""
+    comparison = compare(study)
+    rows: list[list[object]] = []
+    for method, runs in comparison.methods.items():
+        steps = [best_checkpoint(run, 8).step for run in runs]
+        values = [number(comparison.values(method, k, "best").mean()) for k in KS]
+        against = _against(comparison, method, 8, "best")
+        tried = comparison.rates_tried(method)
+        rows.append(
+            [method, f"{rate_text(runs[0].lr)} of {tried}", len(runs), " ".join(map(str, steps)), *values, against]
+        )
+    rows += _start_and_optimum(study, ["", "", ""])
+    best = "best of k" if STUDIES[study].task == "closest" else "pass@k"
+    head = [
+        "method",
+        "learning rate",
+        "seeds",
+        "steps",
+        *[best.replace("of k", f"of {k}").replace("@k", f"@{k}") for k in KS],
+    ]
+    return table([*head, f"{head[6]} less {comparison.baseline} [95%]"], rows)
+
+
+def final_table(study: str) -> str:
+    """The same runs at their last step, with the difference to GRPO."""
+    comparison = compare(study)
+    rows = []
+    for method, runs in comparison.methods.items():
+        values = [number(comparison.values(method, k, "final").mean()) for k in KS]
+        differences = [_against(comparison, method, k, "final") for k in (1, 8, 16)]
+        rows.append([method, rate_text(runs[0].lr), len(runs), *values, *differences])
+    head = ["method", "learning rate", "seeds", *[f"@{k}" for k in KS]]
+    return table([*head, *[f"@{k} less {comparison.baseline} [95%]" for k in (1, 8, 16)]], rows)
+
+
+def rates_table(study: str) -> str:
+    """The scan: pass@8 (or best of 8) at the best checkpoint and at the end, one seed."""
+    seed = STUDIES[study].seeds[0]
+    runs = [run for run in compare(study).runs if run.seed == seed]
+    rates = sorted({run.lr for run in runs})
+    rows = []
+    for method in dict.fromkeys(run.method for run in runs):
+        found = {run.lr: run for run in runs if run.method == method}
+        cells = []
+        for rate in rates:
+            run = found.get(rate)
+            if run is None:
+                cells.append("")
+                continue
+            final = reported_half(run.pass_at_k(8, run.steps[-1]))
+            cells.append(f"{number(best_checkpoint(run, 8).reported.mean())}, {number(final.mean())}")
+        rows.append([method, *cells])
+    return table(["method", *map(rate_text, rates)], rows)
+
+
+def temperatures_table(study: str) -> str:
+    """The last step, sampled at other temperatures."""
+    comparison = compare(study)
+    rows = []
+    for method in [m for m in ("grpo", "maxpo", "all") if m in comparison.methods]:
+        for temperature in (1.0, 1.25, 1.5, 2.0):
+            values = [comparison.values(method, k, "final", temperature) for k in KS]
+            rows.append([method, temperature, *[number(one.mean()) for one in values]])
+    return table(["method", "temperature", *[f"pass@{k}" for k in KS]], rows)
+
+
+def variance_table() -> str:
+    """The variance of the gradient relative to L2O's."""
+    rows = []
+    for study in _lines("variance"):
+        norms = study["squared_gradient"]
+        for n, k in sorted({(one["n"], one["k"]) for one in study["ratios"]}):
+            found = {one["baseline"]: one for one in study["ratios"] if (one["n"], one["k"]) == (n, k)}
+            cells = [_interval(*found[name]["variance"]) for name in ("loo_minus_one", "loo", "none")]
+            theory = f"{found['loo_minus_one']['first_order']:.2f}, {found['loo_minus_one']['mean_square']:.2f}"
+            norm = f"{norms['wrong'] / norms['right']:.1f}"
+            rows.append([study["start"], number(study["success_rate"], 2), norm, f"{n}, {k}", *cells, theory])
+    head = ["start", "success rate", "wrong / right", "n, k", "`loo_minus_one`", "`loo`", "`none`"]
+    return table([*head, "`loo_minus_one`: first order, E[A²]"], rows)
+
+
+def bandit_table() -> str:
+    """The same in the bandit."""
+    lines = _lines("bandit")
+    rows = []
+    for bandit, n, k in dict.fromkeys((one["bandit"], one["n"], one["k"]) for one in lines):
+        found = {one["baseline"]: one for one in lines if (one["bandit"], one["n"], one["k"]) == (bandit, n, k)}
+        cells = [_interval(*found[name]["relative"]) for name in ("loo_minus_one", "loo", "none")]
+        rows.append([bandit, f"{n}, {k}", f"{found['l2o']['variance']:.4g}", *cells])
+    return table(["bandit", "n, k", "variance of `l2o`", "`loo_minus_one`", "`loo`", "`none`"], rows)
+
+
+def provenance_table() -> str:
+    """Where every number comes from."""
+    rows = []
+    for name in (*STUDIES, "variance", "bandit"):
+        lines = _lines(name)
+        if not lines:
+            continue
+        about = [line["about"] for line in lines]
+        seeds = sorted({line["seed"] for line in lines if "seed" in line}) or [0]
+        command = "sweep.py " + name if name in STUDIES else f"{name}.py"
+        dates, commits, cpus = ([*dict.fromkeys(one[key] for one in about)] for key in ("date", "commit", "cpu"))
+        seconds = sum(one.get("seconds", 0) for one in about)
+        rows.append(
+            [name, f"`{command}`", len(lines), " ".join(map(str, seeds)), f"{seconds / 3600:.1f}" if seconds else "",
+             ", ".join(cpus), ", ".join(dates), ", ".join(commits)]
+        )  # fmt: skip
+    return table(["study", "command", "results", "seeds", "hours of a core", "processor", "date", "commit"], rows)
+
+
+def _against(comparison: Comparison, method: str, k: int, when: str) -> str:
+    if method == comparison.baseline or comparison.baseline not in comparison.methods:
+        return ""
+    return str(comparison.difference(method, comparison.baseline, k, when))
+
+
+def _start_and_optimum(study: str, blank: list[str]) -> list[list[object]]:
+    runs = compare(study).runs
+    if not runs:
+        return []
+    start = [number(float(reported_half(runs[0].pass_at_k(k, 0)).mean())) for k in KS]
+    rows: list[list[object]] = [["start", *blank, *start, ""]]
+    if study == "hidden_digit":
+        prompts = reported_prompts(study)
+        rows.append(["best possible", *blank, *[number(optimum(prompts, {k: 1.0}, k)) for k in KS], ""])
+    return rows
+
+
+def reported_prompts(study: str) -> list[list[float]]:
+    """Return the likelihoods of the targets of the prompts that are reported."""
+    weights, first = weights_of(STUDIES[study].task)
+    return [part.tolist() for part in np.split(weights, first[1:])][1::2]
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    file = RESULTS / f"{name}.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def tables() -> dict[str, Callable[[], str]]:
+    """Return what makes the table of each marker."""
+    made: dict[str, Callable[[], str]] = {
+        "claims": claims_table,
+        "provenance": provenance_table,
+        "variance": variance_table,
+        "bandit": bandit_table,
+        "hidden_digit temperatures": partial(temperatures_table, "hidden_digit"),
+    }
+    for study in STUDIES:
+        made[f"{study} best"] = partial(methods_table, study)
+        made[f"{study} final"] = partial(final_table, study)
+        made[f"{study} rates"] = partial(rates_table, study)
+    return made
+
+
+def filled(text: str) -> str:
+    """Return a page with the tables between its markers ``<!-- NAME -->`` and ``<!-- end -->`` made anew."""
+    made = tables()
+
+    def replace(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n{made[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- ([\w ]+) -->\n.*?<!-- end -->", replace, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--best-rate", nargs=2, metavar=("STUDY", "METHOD"), help="print it and do nothing else")
+    arguments = parser.parse_args()
+    if arguments.best_rate:
+        study, method = arguments.best_rate
+        print(compare(study).methods[method][0].lr)
+        return
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
+    draw_all(HERE / "pictures")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The studies: what is trained, at which learning rates and with which seeds, in the order of what tells most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from curves import Run, best_checkpoint
+
+SEEDS = (0, 1, 2, 3, 4)
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """What is compared: settings of train.py under a name."""
+
+    name: str
+    settings: Mapping[str, object]
+    like: str = ""  # the method at whose best learning rate it runs; it is scanned over all of them if empty
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run."""
+
+    method: Method
+    lr: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its name among the runs of a study."""
+        return f"{self.method.name}-lr{self.lr:g}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task, how long each run takes, and the methods in groups: one group has all its runs before the next starts."""
+
+    task: str
+    steps: int
+    groups: Sequence[Sequence[Method]]
+    rates: Sequence[float] = (4e-5, 8e-5, 2e-5, 1.6e-4)
+    seeds: Sequence[int] = SEEDS
+    common: Mapping[str, object] = field(default_factory=dict)
+
+    def methods(self) -> list[Method]:
+        """Return the methods in order."""
+        return [method for group in self.groups for method in group]
+
+    def jobs(self, runs: Sequence[Run]) -> Iterator[Job]:
+        """Yield every job that can be named yet, finished ones too: the scan over rates, then seeds at the best."""
+        for group in self.groups:
+            like = [(method, self.best_rate(method, runs)) for method in group if method.like]
+            yield from (Job(method, rate, self.seeds[0]) for method, rate in like if rate is not None)
+            for lr in self.rates:
+                yield from (Job(method, lr, self.seeds[0]) for method in group if not method.like)
+            best = {method: self.best_rate(method, runs) for method in group}
+            for method in group:
+                edge = [] if method.like else self._beyond_the_edge(best[method])
+                yield from (Job(method, lr, self.seeds[0]) for lr in edge)
+            for seed in self.seeds:
+                yield from (Job(method, rate, seed) for method, rate in best.items() if rate is not None)
+
+    def count(self) -> int:
+        """Return how many runs there are, but for those beyond an edge."""
+        return sum(len(self.seeds) + (0 if method.like else len(self.rates) - 1) for method in self.methods())
+
+    def best_rate(self, method: Method, runs: Sequence[Run]) -> float | None:
+        """Return the rate whose best checkpoint has the largest pass@8 on the validation half; None before the scan."""
+        if method.like:
+            return self.best_rate(next(other for other in self.methods() if other.name == method.like), runs)
+        scanned = {run.lr: run for run in runs if run.method == method.name and run.seed == self.seeds[0]}
+        if not set(self.rates) <= set(scanned):
+            return None
+        return max(scanned, key=lambda lr: best_checkpoint(scanned[lr], k=8).validation)
+
+    def _beyond_the_edge(self, best: float | None) -> list[float]:
+        if best == max(self.rates):
+            return [2 * best]
+        return [best / 2] if best == min(self.rates) else []
+
+
+GRPO = Method("grpo", {"estimator": "grpo"})
+MAXPO = Method("maxpo", {"k": ["4"]})
+ALL = Method("all", {"k": ["all"]})
+OTHERS = (
+    Method("loo_minus_one", {"estimator": "loo_minus_one", "k": ["4"]}),
+    Method("loo", {"estimator": "loo", "k": ["4"]}),
+    Method("mixture", {"k": ["1", "4"]}),
+    Method("schedule", {"k": ["4"], "then-k": ["1"], "switch-step": 0.6}),
+    Method("rloo", {"estimator": "rloo"}),
+)
+GRPO_VARIANTS = (
+    Method("grpo_entropy_.01", {"estimator": "grpo", "entropy": 0.01}, like="grpo"),
+    Method("grpo_entropy_.03", {"estimator": "grpo", "entropy": 0.03}, like="grpo"),
+    Method("grpo_kl_.01", {"estimator": "grpo", "kl": 0.01}, like="grpo"),
+    Method("grpo_temperature_1.2", {"estimator": "grpo", "temperature": 1.2}, like="grpo"),
+)
+N16: dict[str, object] = {"n": 16, "prompts": 8}  # as many samples a step
+LARGE_GROUPS = (
+    Method("grpo_n16", {"estimator": "grpo", **N16}),
+    Method("maxpo_k8_n16", {"k": ["8"], **N16}),
+    Method("all_n16", {"k": ["all"], **N16}),
+)
+
+STUDIES = {
+    "hidden_digit": Study(
+        task="hidden_digit",
+        steps=600,
+        groups=[(GRPO, MAXPO, ALL), (*GRPO_VARIANTS, *OTHERS, *LARGE_GROUPS)],
+        common={"final-temperatures": [1.25, 1.5, 2.0]},
+    ),
+    "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS]),
+    "closest": Study(
+        task="closest",
+        steps=300,
+        seeds=(0, 1, 2),
+        groups=[(Method("mean", {"estimator": "rloo"}), Method("max@4", {"k": ["4"]}), ALL, GRPO)],
+    ),
+}

@@ -1,0 +1,161 @@
+"""Train all the runs of a study with examples/pytorch/train.py, several at a time, one thread each.
+
+    nice python examples/reproduction/sweep.py hidden_digit --processes 2
+
+makes the starting model, says how much there is to do, and adds a line to results/STUDY.jsonl for every run that
+ends. It can be stopped at any time: runs that have ended are skipped by the next call, the others go on from their
+last evaluation. The learning rates come first; the other seeds run at the best of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from curves import RESULTS, read_runs
+from studies import STUDIES, Job, Study
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+
+
+def start_of(task: str, out: Path) -> Path:
+    """Return the folder of a task's starting model; make it if it is not there."""
+    folder = out / "start" / ("hidden_digit" if task == "hidden_digit" else "countdown")
+    if not (folder / "model").exists():
+        command = [sys.executable, ROOT / "examples/quickstart/prepare.py", "--task", folder.name, "--out", folder]
+        subprocess.run(list(map(str, command)), check=True, env=ENVIRONMENT)
+    return folder / "model"
+
+
+def command_of(job: Job, study: Study, model: Path, out: Path) -> list[str]:
+    """Return the command of a job."""
+    settings: dict[str, Any] = {**study.common, **job.method.settings, "lr": job.lr, "seed": job.seed}
+    settings |= {"task": study.task, "steps": study.steps, "model": model, "out": out}
+    if "switch-step" in settings:  # a share of the run
+        settings["switch-step"] = round(settings["switch-step"] * study.steps)
+    command = [sys.executable, str(ROOT / "examples/pytorch/train.py")]
+    for name, value in settings.items():
+        command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return command
+
+
+def about_this_machine() -> dict[str, Any]:
+    """Return what a result depends on beside its settings."""
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    cpu = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "commit": subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "cpu": cpu[0] if cpu else platform.machine(),
+        "torch": torch.__version__,
+    }
+
+
+def add_result(study: str, job: Job, out: Path, seconds: float) -> None:
+    """Add the line of a run that has ended; a count of right samples is one digit to the base of 36."""
+    settings, *evaluations = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    for evaluation in evaluations:
+        evaluation["successes"] = "".join(np.base_repr(count, 36) for count in evaluation["successes"])
+    settings = {name: value for name, value in settings.items() if name not in ("model", "out")}
+    run = {"method": job.method.name, "lr": job.lr, "seed": job.seed, "task": settings["task"]}
+    about = {**about_this_machine(), "seconds": round(seconds), "settings": settings}
+    line = json.dumps({**run, "about": about, "evaluations": evaluations}, separators=(",", ":"))
+    with (RESULTS / f"{study}.jsonl").open("a") as file:
+        file.write(line + "\n")
+
+
+class Sweep:
+    """The jobs of a study that run now and those that wait."""
+
+    def __init__(self, name: str, out: Path, processes: int) -> None:
+        self.name, self.study, self.out = name, STUDIES[name], out / name
+        self.model = start_of(self.study.task, out)
+        self.running: dict[str, tuple[Job, subprocess.Popen[bytes], float]] = {}
+        self.failed: set[str] = set()
+        self.processes = processes
+
+    def waiting(self) -> list[Job]:
+        """Return the jobs that can start now."""
+        runs = read_runs(self.name)
+        done = {f"{run.method}-lr{run.lr:g}-seed{run.seed}" for run in runs}
+        return list(
+            {j.name: j for j in self.study.jobs(runs) if j.name not in {*done, *self.running, *self.failed}}.values()
+        )
+
+    def start(self, job: Job) -> None:
+        """Start a job."""
+        folder = self.out / job.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "train.log").open("ab") as log:
+            command = command_of(job, self.study, self.model, folder)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
+        self.running[job.name] = (job, process, time.time())
+        self.report(f"started {job.name}")
+
+    def collect(self) -> None:
+        """Take the results of the jobs that have ended."""
+        for name, (job, process, began) in list(self.running.items()):
+            if process.poll() is None:
+                continue
+            del self.running[name]
+            if process.returncode == 0:
+                add_result(self.name, job, self.out / name, time.time() - began)
+                self.report(f"finished {name} in {time.time() - began:.0f} s")
+            else:
+                self.failed.add(name)
+                self.report(f"FAILED {name}: see {self.out / name / 'train.log'}")
+
+    def report(self, event: str) -> None:
+        """Say what happened and how long the rest will take."""
+        runs = read_runs(self.name)
+        left = max(0, self.study.count() - len(runs))
+        each = float(np.mean([run.about["seconds"] for run in runs])) if runs else float("nan")
+        hours = left * each / self.processes / 3600
+        print(f"{datetime.now():%H:%M:%S} {event}; {left} of {self.study.count()} left, {hours:.1f} hours", flush=True)
+
+    def run(self, until: float) -> None:
+        """Run jobs until there are none or time is up."""
+        try:
+            while time.time() < until:
+                self.collect()
+                waiting = self.waiting() if len(self.running) < self.processes else []
+                for job in waiting[: self.processes - len(self.running)]:
+                    self.start(job)
+                if not self.running:
+                    return
+                time.sleep(2)
+        finally:
+            for _, process, _ in self.running.values():
+                process.terminate()
+        print("time is up: the same command goes on", flush=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time (default: %(default)s)")
+    parser.add_argument("--hours", type=float, default=1000, help="stop after so long (default: never)")
+    parser.add_argument("--out", type=Path, default=Path("outputs/reproduction"), help="of models and checkpoints")
+    args = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
+    Sweep(args.study, args.out.resolve(), args.processes).run(time.time() + 3600 * args.hours)
+
+
+if __name__ == "__main__":
+    main()

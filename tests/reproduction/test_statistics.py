@@ -1,0 +1,121 @@
+"""The statistics of the studies: choices, intervals, the optimum, variances."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from support.reproduction import bandit, curves, optimum, studies, variance
+
+from verl_maxpo import max_at_k_advantages
+
+
+def make_run(method: str = "grpo", lr: float = 4e-5, seed: int = 0, right: tuple[int, ...] = (0, 1, 2)) -> curves.Run:
+    """A run on plain Countdown in which every held-out problem has the same number of right samples of 32."""
+    evaluations = [
+        {"step": 100 * i, "temperature": 1.0, "samples": 32, "successes": np.base_repr(count, 36) * 300}
+        for i, count in enumerate(right)
+    ]
+    return curves.Run(method, lr, seed, "countdown", tuple(evaluations), {})
+
+
+def test_pass_at_k_of_a_run_weighs_the_problems_of_a_prompt() -> None:
+    weights, first = curves.weights_of("hidden_digit")
+    counts = "".join("w" if i in first else "0" for i in range(len(weights)))  # always the likeliest target
+    evaluation = {"step": 0, "temperature": 1.0, "samples": 32, "successes": counts}
+    run = curves.Run("", 0.0, 0, "hidden_digit", (evaluation,), {})
+    np.testing.assert_allclose(run.pass_at_k(8, 0), weights[first])
+    np.testing.assert_allclose(np.add.reduceat(weights, first), 1)
+
+
+def test_the_step_is_chosen_on_one_half_and_reported_on_the_other() -> None:
+    run = make_run()
+    better = "".join("91"[i % 2] for i in range(300))  # on the validation half only
+    run.evaluations[1]["successes"] = better
+    best = curves.best_checkpoint(run, 1)
+    assert best.step == 100
+    assert best.validation == pytest.approx(9 / 32)
+    assert best.reported == pytest.approx(np.full(150, 1 / 32))
+
+
+def test_interval_of_a_difference_pairs_the_prompts() -> None:
+    rng = np.random.default_rng(0)
+    prompts = rng.random(150)
+    values = prompts + 0.1 + 0.01 * rng.standard_normal((5, 150))
+    other = prompts + 0.01 * rng.standard_normal((5, 150))
+    found = curves.estimate(values, other)
+    assert found.low < 0.1 < found.high
+    assert found.high - found.low < 0.01  # unpaired it would be about 0.13
+    assert curves.estimate(values).high - curves.estimate(values).low > 0.05
+
+
+def test_interval_holds_the_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        values = 0.5 + 0.3 * rng.standard_normal((1, 100)) + 0.05 * rng.standard_normal((5, 1))
+        found = curves.estimate(values, draws=400)
+        held += found.low < 0.5 < found.high
+    assert 0.88 <= held / 200 <= 0.99  # five seeds are few for a bootstrap
+
+
+@pytest.mark.parametrize("k", [2, 4, 16])
+@pytest.mark.parametrize("targets", [2, 5, 9])
+def test_water_filling_finds_the_optimum(k: int, targets: int) -> None:
+    w = 0.5 ** np.arange(targets)
+    w /= w.sum()
+    found = optimum.pass_at_k_of(w, optimum.best_policy(w, {k: 1.0}), k)
+    simplex = {"type": "eq", "fun": lambda p: p.sum() - 1}
+    other = minimize(
+        lambda p: -optimum.pass_at_k_of(w, p, k), np.full(targets, 1 / targets), bounds=[(0, 1)] * targets,
+        constraints=[simplex], tol=1e-10,
+    )  # fmt: skip
+    assert found == pytest.approx(-other.fun, abs=1e-6)
+
+
+def test_frontier_goes_from_the_best_pass_at_1_to_the_best_pass_at_8() -> None:
+    prompts = [[0.5, 0.3, 0.2], [0.6, 0.4]]
+    curve = optimum.frontier(prompts, 8, points=5)
+    assert curve[0][0] == pytest.approx(0.55)
+    assert curve[-1][1] == pytest.approx(optimum.optimum(prompts, {8: 1.0}, 8))
+    assert all(a[0] >= b[0] and a[1] <= b[1] for a, b in pairwise(curve))
+
+
+def test_a_study_scans_the_rates_then_runs_the_seeds_at_the_best() -> None:
+    study = studies.Study("countdown", 300, [[studies.GRPO], [studies.ALL]], rates=(4e-5, 8e-5), seeds=(0, 1))
+    assert [job.name for job in study.jobs([])] == [
+        "grpo-lr4e-05-seed0", "grpo-lr8e-05-seed0", "all-lr4e-05-seed0", "all-lr8e-05-seed0"
+    ]  # fmt: skip
+    runs = [make_run(lr=4e-5, right=(0, 3, 1)), make_run(lr=8e-5, right=(0, 1, 2))]
+    names = [job.name for job in study.jobs(runs)]
+    assert names.index("grpo-lr2e-05-seed0") < names.index("grpo-lr4e-05-seed1") < names.index("all-lr4e-05-seed0")
+    assert "grpo-lr8e-05-seed1" not in names
+    assert study.count() == 6
+
+
+def test_trace_of_the_covariance_and_its_jackknife() -> None:
+    gradients = torch.randn(40, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    accumulator = variance.Accumulator()
+    for i, gradient in enumerate(gradients):
+        accumulator.add(i // 10, gradient)
+    whole, *without = accumulator.traces()
+    assert whole == pytest.approx(float(gradients.var(dim=0).sum()))
+    assert without[1] == pytest.approx(float(torch.cat([gradients[:10], gradients[20:]]).var(dim=0).sum()))
+
+
+def test_exact_gradient_of_the_bandit_and_unbiased_estimates() -> None:
+    rewards, k, n = torch.tensor([0.3, -1.0, 2.0, 0.3, 0.9], dtype=torch.float64), 2, 3
+    logits = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    pairs = logits.softmax(0)[:, None] * logits.softmax(0)
+    (pairs * torch.maximum(rewards[:, None], rewards)).sum().backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(bandit.exact_gradient(rewards, k), logits.grad)
+    groups = torch.cartesian_prod(*[torch.arange(5)] * n)  # every outcome
+    for baseline in bandit.BASELINES:
+        advantages = max_at_k_advantages(rewards[groups], k, baseline=baseline) / n
+        estimates = torch.zeros(len(groups), 5, dtype=torch.float64).scatter_add(1, groups, advantages)
+        estimates -= advantages.sum(dim=1, keepdim=True) / 5
+        torch.testing.assert_close(estimates.mean(dim=0), logits.grad)

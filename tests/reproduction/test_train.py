@@ -1,0 +1,106 @@
+"""examples/pytorch/train.py: every estimator trains, and a run goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.quickstart import prepare
+from support.reproduction import train
+
+from verl_maxpo import grouped_max_at_k_advantages
+
+REWARDS = torch.tensor([[0, 0, 1, 0, 1, 0, 0, 0], [0] * 8, [1] * 8, [1, 0, 0, 0, 0, 0, 0, 0]], dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("start")
+    tokenizer = prepare.make_tokenizer("hidden_digit")
+    prepare.make_model(tokenizer).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def trainer(start: Path, out: Path, *options: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a trainer that has the options, from the command line."""
+    command = ["train.py", "--model", str(start), "--out", str(out), "--prompts", "2", *options]
+    monkeypatch.setattr(sys, "argv", command)
+    runs: list[Any] = []
+    monkeypatch.setattr(train.Trainer, "run", lambda self: runs.append(self))
+    train.main()
+    return runs[0]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--estimator grpo --entropy .01 --kl .1 --temperature 1.2",
+        "--estimator rloo --task hidden_digit",
+        "--k 4 --task hidden_digit",
+        "--k all",
+        "--k 1 4 --task closest",
+        "--k 4 --then-k 1 --switch-step 1",
+        "--estimator loo_minus_one --k 3",
+        "--estimator loo --k 2",
+    ],
+)
+def test_every_estimator_trains(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+    run = trainer(start, tmp_path, *options.split(), monkeypatch=monkeypatch)
+    monkeypatch.setattr(train, "reward", lambda answer, problem, graded=False: float(len(answer) % 2))  # some are right
+    before = [parameter.clone() for parameter in run.policy.model.parameters()]
+    results = [run.update() for _ in range(2)]
+    assert all(0 < result["reward"] < 1 and result["signal"] > 0 for result in results)
+    changes = [(now - then).abs().max() for now, then in zip(run.policy.model.parameters(), before, strict=True)]
+    assert all(0 < change < 1e-3 for change in changes)
+
+
+@pytest.mark.parametrize("estimator", ["l2o", "loo_minus_one", "loo", "none"])
+@pytest.mark.parametrize("k", [["2"], ["1", "4"]])
+def test_advantages_are_those_of_the_functional_api(estimator: str, k: list[str]) -> None:
+    ids = torch.arange(4).repeat_interleave(8)
+    expected = grouped_max_at_k_advantages(REWARDS.flatten(), ids, [int(one) for one in k], baseline=estimator)
+    assert torch.equal(train.advantages(REWARDS, estimator, k).flatten(), expected)
+
+
+def test_k_1_is_rloo_and_all_is_maxrl() -> None:
+    torch.testing.assert_close(train.advantages(REWARDS, "l2o", ["1"]), train.advantages(REWARDS, "rloo", []))
+    mean = REWARDS.mean(dim=1, keepdim=True)
+    torch.testing.assert_close(train.advantages(REWARDS, "l2o", ["all"]), (REWARDS - mean) / mean.clamp(min=1e-9))
+
+
+def test_grpo_is_verls() -> None:
+    core_algos = pytest.importorskip("verl.trainer.ppo.core_algos")
+    ids = torch.arange(4).repeat_interleave(8).numpy().astype(str).astype(object)
+    rewards, mask = REWARDS.flatten()[:, None].float(), torch.ones(32, 1)
+    expected, _ = core_algos.compute_grpo_outcome_advantage(rewards, mask, ids)
+    torch.testing.assert_close(train.advantages(REWARDS.float(), "grpo", []).flatten(), expected[:, 0])
+
+
+def test_tokens_after_the_end_do_not_count(start: Path) -> None:
+    policy = train.Policy(str(start))
+    end = policy.end
+    responses = torch.tensor([[5, end, 6, end], [end, 5, 5, 5], [5, 6, 7, 8]])
+    assert policy.mask(responses).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
+
+
+def test_a_run_goes_on_where_it_was_stopped(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "SAMPLES", 2)
+    logs = []
+    for name, stops in [("whole", [4]), ("stopped", [2, 4])]:
+        for steps in stops:
+            options = ["--task", "hidden_digit", "--steps", str(steps), "--eval-every", "2", "--k", "4"]
+            command = ["train.py", "--model", str(start), "--out", str(tmp_path / name), "--prompts", "2", *options]
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "argv", command)
+                train.main()
+        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        logs.append([{key: line[key] for key in ("step", "successes")} for line in lines[1:]])
+    assert [line["step"] for line in logs[0]] == [0, 2, 4]
+    assert logs[0] == logs[1]

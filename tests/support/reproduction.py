@@ -1,0 +1,20 @@
+"""The modules of examples/pytorch and examples/reproduction, which are no packages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+for folder in ("quickstart", "pytorch", "reproduction"):
+    sys.path.insert(0, str(EXAMPLES / folder))
+
+import bandit  # noqa: E402
+import curves  # noqa: E402
+import optimum  # noqa: E402
+import report  # noqa: E402
+import studies  # noqa: E402
+import train  # noqa: E402
+import variance  # noqa: E402
+
+__all__ = ["EXAMPLES", "bandit", "curves", "optimum", "report", "studies", "train", "variance"]

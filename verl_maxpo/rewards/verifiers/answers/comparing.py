@@ -1,0 +1,347 @@
+r"""Decide whether an answer is the gold answer.
+
+What stands around the gold answer (a unit, a percent or degree sign, a base, a name, the letter of an option) may be
+left out. What the gold answer does not have may be added only where it does not change the value. Numbers are compared
+exactly; lists, tuples, matrices and intervals part by part; formulas by math-verify.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Context, Decimal
+from fractions import Fraction
+from math import gcd
+
+from verl_maxpo.rewards.verifiers.answers.intervals import as_range, is_constant, is_relation
+from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, Range
+from verl_maxpo.rewards.verifiers.answers.literals import TEXT
+from verl_maxpo.rewards.verifiers.answers.numerals import Number
+from verl_maxpo.rewards.verifiers.answers.parsing import same_formula
+from verl_maxpo.rewards.verifiers.answers.voting import canonical, squash
+
+MAX_MATCHES = 6  # items of a set for which an equal one is looked for by math-verify
+
+_DERIVATIVE = r"\\frac\s*\{\s*(?:\\text\{)?d\}?\s*\}\s*\{\s*(?:\\text\{)?d"
+_QUESTION = re.compile(rf"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])|{_DERIVATIVE}")
+_FUNCTION = re.compile(
+    r"\\(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|det|lfloor|lceil|max|min|operatorname)(?![A-Za-z])"
+    r"|(?<![A-Za-z\\])(?:arc)?(?:sin|cos|tan|log|ln|gcd|lcm|max|min)(?![a-z])|\\begin\{vmatrix"
+)
+_PLAIN = r"[0-9]+(?:\.[0-9]+)?"
+_TIMES = re.compile(
+    rf"(?<![0-9.^!])(?<!\^\{{){_PLAIN}\s*(?:\\cdot|\\times|\\div)\s*{_PLAIN}(?![0-9.]|\s*[\^!])"
+    r"|\)\s*\(|\\div(?![A-Za-z])|[0-9]\s+[0-9]"
+)
+_SUM = re.compile(r"(?<=[0-9A-Za-z)}\]!])\s*[-+]")
+_PRIME = re.compile(r"['\"]|\\prime")
+_BINOMIAL = re.compile(r"\\[dt]?binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+
+
+def same(gold: Answer, answer: Answer) -> bool:
+    """Return whether an answer is the gold answer.
+
+    Raises:
+        Refused: Comparing it would be unsafe or too costly.
+        Unparseable: math-verify cannot read it.
+    """
+    if gold.letter and answer.letter:
+        return gold.letter == answer.letter
+    if answer.approximate and not gold.approximate:
+        return False
+    if _other_name(gold, answer):
+        return False
+    if gold.unit and answer.unit and gold.unit.dimension and answer.unit.dimension:
+        if gold.unit.dimension != answer.unit.dimension:
+            return False
+        gold, answer = _in_base_units(gold), _in_base_units(answer)
+    return _same_kind(gold, answer) if gold.kind is answer.kind else _other_kind(gold, answer)
+
+
+def _other_name(gold: Answer, answer: Answer) -> bool:
+    """Return whether two constants are values of different variables; y and f(x) may name one function."""
+    return bool(gold.name and answer.name and gold.name != answer.name) and is_constant(gold.body)
+
+
+def _in_base_units(answer: Answer) -> Answer:
+    if answer.kind is not Kind.NUMBER or not answer.unit:
+        return answer
+    return replace(answer, value=replace(answer.value, value=answer.value.value * answer.unit.factor))
+
+
+def _same_kind(gold: Answer, answer: Answer) -> bool:
+    match gold.kind:
+        case Kind.NUMBER:
+            return _same_measure(gold, answer)
+        case Kind.TIME:
+            return _same_time(gold.value, answer.value)
+        case Kind.DATE:
+            return bool(gold.value[1:] == answer.value[1:] and 0 in (gold.value[0] - answer.value[0], answer.value[0]))
+        case Kind.RATIO:
+            return canonical(gold) == canonical(answer)
+        case Kind.ITEMS:
+            return _same_items(gold, answer)
+        case Kind.MATRIX:
+            return _same_matrix(gold, answer)
+        case Kind.RANGES:
+            return _matched(gold.value, answer.value)
+        case Kind.FORMULA:
+            return _same_formula(gold, answer)
+    return bool(gold.value == answer.value)
+
+
+# Numbers
+
+
+def _same_measure(gold: Answer, answer: Answer) -> bool:
+    """Compare two numbers, of which the gold one may have a percent sign that the other leaves out."""
+    left_out = not gold.percent or not answer.percent
+    values = [_share(answer)]
+    if gold.percent and not answer.percent:
+        values.append(Number(answer.value.value / 100, answer.value.decimal))
+    return any(same_number(_share(gold), value) for value in (values if left_out else values[:1]))
+
+
+def _share(answer: Answer) -> Number:
+    number: Number = answer.value
+    return replace(number, value=number.value / 100) if answer.percent else number
+
+
+def same_number(gold: Number, answer: Number) -> bool:
+    """Compare two numbers: exactly, or where one is a decimal to six places, five digits of those below 1/100."""
+    if gold.value == answer.value:
+        return True
+    if not (gold.decimal or answer.decimal):
+        return False
+    size = min(Fraction(1), 100 * max(abs(gold.value), abs(answer.value)))
+    return abs(gold.value - answer.value) <= size * Fraction(5, 10**7)
+
+
+def _number_latex(number: Number) -> str:
+    value = number.value
+    if value.denominator == 1:
+        return str(value)
+    if number.decimal:
+        decimal = Context(prec=600).divide(Decimal(value.numerator), Decimal(value.denominator))
+        return f"{decimal:f}"
+    sign = "-" if value < 0 else ""
+    return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+
+
+# Times
+
+
+def _same_time(gold: tuple[int, int, int, str], answer: tuple[int, int, int, str]) -> bool:
+    """Compare two times of day; a.m. or p.m. may be left out."""
+    if gold[3] and not answer[3]:
+        return gold[:3] == answer[:3] or _in_24_hours(gold) == answer[:3]
+    return _in_24_hours(gold) == _in_24_hours(answer)
+
+
+def _in_24_hours(time: tuple[int, int, int, str]) -> tuple[int, int, int]:
+    hour = time[0] % 12 + 12 * (time[3] == "pm") if time[3] else time[0]
+    return hour, time[1], time[2]
+
+
+# Lists, matrices and intervals
+
+
+def _same_items(gold: Answer, answer: Answer) -> bool:
+    """Compare two lists: a set has no order, tuples and vectors have; a list without braces may stand for either."""
+    if len(gold.value) != len(answer.value):
+        return False
+    kinds = {gold.brackets, answer.brackets}
+    if kinds <= {"", "{}"}:
+        return _matched(gold.value, answer.value)
+    if "{}" in kinds or (kinds >= {"()", "[]"}):
+        return False
+    return all(same(one, other) for one, other in zip(gold.value, answer.value, strict=True))
+
+
+def _matched(gold: Sequence[Answer | Range], answer: Sequence[Answer | Range]) -> bool:
+    """Return whether every item has an equal one, in any order; first by their canonical texts."""
+    if len(gold) != len(answer):
+        return False
+    rest = list(answer)
+    unmatched = []
+    texts = [_text(item) for item in rest]
+    for item in gold:
+        text = _text(item)
+        if text in texts:
+            del rest[texts.index(text)]
+            texts.remove(text)
+        else:
+            unmatched.append(item)
+    if len(unmatched) > MAX_MATCHES:
+        return False
+    for item in unmatched:
+        found = next((i for i, other in enumerate(rest) if _same_item(item, other)), None)
+        if found is None:
+            return False
+        del rest[found]
+    return True
+
+
+def _text(item: Answer | Range) -> str:
+    if isinstance(item, Range):
+        return f"{item.low_open}{item.high_open}{canonical(item.low)},{canonical(item.high)}"
+    return canonical(item)
+
+
+def _same_item(gold: Answer | Range, answer: Answer | Range) -> bool:
+    if isinstance(gold, Range) and isinstance(answer, Range):
+        ends = (gold.low_open, gold.high_open) == (answer.low_open, answer.high_open)
+        return ends and same(gold.low, answer.low) and same(gold.high, answer.high)
+    return isinstance(gold, Answer) and isinstance(answer, Answer) and same(gold, answer)
+
+
+def _same_matrix(gold: Answer, answer: Answer) -> bool:
+    """Compare two matrices entry by entry; a vector may be a row or a column."""
+    one, other = _vector(gold), _vector(answer)
+    rows = [(one, other)] if one and other else list(zip(gold.value, answer.value, strict=False))
+    if not (one and other) and len(gold.value) != len(answer.value):
+        return False
+    return all(
+        len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
+        for first, second in rows
+    )
+
+
+def _vector(answer: Answer) -> tuple[Answer, ...] | None:
+    """Return the entries of a row, a column, a tuple or a list, or None."""
+    if answer.kind is Kind.ITEMS and answer.brackets != "{}" and len(answer.value) > 1:
+        return tuple(answer.value)
+    if answer.kind is not Kind.MATRIX:
+        return None
+    if len(answer.value) == 1:
+        return tuple(answer.value[0])
+    return tuple(row[0] for row in answer.value) if all(len(row) == 1 for row in answer.value) else None
+
+
+# Formulas
+
+
+def _same_formula(gold: Answer, answer: Answer) -> bool:
+    """Compare two formulas by their text, then by math-verify."""
+    if squash(gold.body) == squash(answer.body):
+        return True
+    if _words(gold) != _words(answer) or len(_PRIME.findall(gold.body)) != len(_PRIME.findall(answer.body)):
+        return False
+    if is_unevaluated(gold, answer):
+        return False
+    one, other = is_relation(gold.body), is_relation(answer.body)
+    if one == other:
+        return same_formula(gold.body, answer.body)
+    if gold.name is None and answer.name is None:
+        return False  # an equation is not the value of its right-hand side
+    return not is_constant(gold.body) and same_formula(gold.latex, answer.latex)
+
+
+def _words(answer: Answer) -> list[str]:
+    return [" ".join(words.lower().split()) for words in TEXT.findall(answer.body)]
+
+
+def is_unevaluated(gold: Answer, answer: Answer) -> bool:
+    r"""Return whether an answer leaves to the verifier what the problem may have asked for.
+
+    That is an integral, a sum, a limit or a derivative that the gold answer has not; a function of constants where the
+    gold answer has none; and for a number, a sum, a difference, a product or a quotient of plain numbers. Powers,
+    roots, factorials, binomials and products of them are closed forms.
+    """
+    if answer.kind is not Kind.FORMULA:
+        return False
+    if _QUESTION.search(answer.body) and not _QUESTION.search(gold.body):
+        return True
+    if _FUNCTION.search(answer.body) and not _FUNCTION.search(gold.body) and not _has_variable(answer.body):
+        return True
+    return gold.kind is Kind.NUMBER and bool(_TIMES.search(answer.body) or _SUM.search(answer.body))
+
+
+def _has_variable(latex: str) -> bool:
+    return re.search(r"(?<![A-Za-z\\])[a-df-hj-z](?![A-Za-z])", latex) is not None
+
+
+# Answers of different kinds
+
+
+def _other_kind(gold: Answer, answer: Answer) -> bool:
+    """Compare two answers that are written as different kinds of things."""
+    if {gold.kind, answer.kind} == {Kind.NUMBER, Kind.FORMULA}:
+        return _number_and_formula(gold, answer)
+    if Kind.RANGES in (gold.kind, answer.kind):
+        one, other = (as_range(a) if a.kind is Kind.ITEMS else a for a in (gold, answer))
+        if one is None or other is None or one.kind is not other.kind:
+            return False
+        return _matched(one.value, other.value)
+    if Kind.MATRIX in (gold.kind, answer.kind):
+        return _matrix_and_other(gold, answer)
+    if gold.kind is Kind.BASED:
+        return bool(answer.body.lstrip("0") == gold.value[0])
+    if answer.kind is Kind.BASED:
+        return bool(answer.value[1] == 10 and gold.body == answer.value[0])
+    if Kind.ITEMS in (gold.kind, answer.kind):
+        return _items_and_other(gold, answer)
+    if {gold.kind, answer.kind} <= {Kind.RATIO, Kind.TIME, Kind.NUMBER}:
+        return _ratio_and_other(gold, answer)
+    if gold.letter or answer.letter:
+        return squash(gold.body) == squash(answer.body)
+    if {gold.kind, answer.kind} == {Kind.WORDS, Kind.FORMULA}:
+        return gold.body.isalpha() != answer.body.isalpha() and _same_formula(gold, answer)
+    return False
+
+
+def _number_and_formula(gold: Answer, answer: Answer) -> bool:
+    if gold.degrees != answer.degrees:
+        gold, answer = _in_radians(gold, answer)
+    elif _PRIME.search(answer.body) or is_relation(answer.body) or is_relation(gold.body):
+        return False
+    if is_unevaluated(gold, answer) or _words(gold) != _words(answer):
+        return False
+    return same_formula(_body(gold), _body(answer))
+
+
+def _in_radians(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
+    r"""Turn degrees into parts of π where the other answer is in terms of π."""
+    if r"\pi" not in gold.body + answer.body:
+        return gold, answer
+    radians = [
+        replace(a, kind=Kind.FORMULA, body=rf"\frac{{{_body(a)} \pi}}{{180}}") if a.degrees else a
+        for a in (gold, answer)
+    ]
+    return radians[0], radians[1]
+
+
+def _body(answer: Answer) -> str:
+    return _number_latex(answer.value) if answer.kind is Kind.NUMBER else answer.body
+
+
+def _matrix_and_other(gold: Answer, answer: Answer) -> bool:
+    if match := _BINOMIAL.fullmatch(answer.body):
+        entries = tuple(Answer(Kind.FORMULA, entry, entry, entry) for entry in match.groups())
+        column = _vector(gold)
+        return column is not None and [squash(e.body) for e in column] == [squash(e.body) for e in entries]
+    one, other = _vector(gold), _vector(answer)
+    if one and other:
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    if Kind.FORMULA in (gold.kind, answer.kind):
+        return not is_unevaluated(gold, answer) and same_formula(gold.latex, answer.latex)
+    return False
+
+
+def _items_and_other(gold: Answer, answer: Answer) -> bool:
+    """Compare a set of one with its element."""
+    one, other = (a.value[0] if a.kind is Kind.ITEMS and len(a.value) == 1 else a for a in (gold, answer))
+    return Kind.ITEMS not in (one.kind, other.kind) and same(one, other)
+
+
+def _ratio_and_other(gold: Answer, answer: Answer) -> bool:
+    """Compare ``2:3`` with 2/3; ``10:30`` may be a time, and is a ratio only in the very same terms."""
+    for one, other in ((gold, answer), (answer, gold)):
+        if other.kind is not Kind.NUMBER:
+            continue
+        if one.kind is Kind.RATIO and len(one.value) == 2 and one.value[1].value:
+            return bool(one.value[0].value / one.value[1].value == other.value.value)
+        if one.kind is Kind.TIME and not one.value[3] and gcd(one.value[0], one.value[1]) == 1:
+            return bool(one.value[1] and Fraction(one.value[0], one.value[1]) == other.value.value)
+    return False

@@ -1,0 +1,116 @@
+"""What a formula would cost to parse or compare, judged from its text in linear time."""
+
+from __future__ import annotations
+
+import re
+
+from verl_maxpo.rewards.verifiers.expressions import Forbidden, Grammar, Unreadable, check, depth, evaluate
+
+MAX_DEPTH = 10  # ten nested parentheses take math-verify half a second, twenty nested sets more than a minute
+MAX_EXPONENT = 100_000
+MAX_FACTORIAL = 5000
+MAX_EXPANSION = 50  # of a power of a sum with a variable
+MAX_GROWTH = 1_000_000  # of the product of large exponents
+
+_FORBIDDEN = re.compile(
+    r"\\(?:re|provide)?newcommand|\\[egx]?def\b|\\let\b|\\input|\\include|\\write|\\csname|\\catcode|\\loop|\\DeclareMath"
+)
+_POWER = re.compile(r"\^\s*(\{|-?[0-9]+|.)", re.DOTALL)
+_COMPOUND = re.compile(r"(?:[)}\]]|\^\s*[0-9]+)\s*$")  # a base that may be a power itself
+_SUM = re.compile(r"[a-zA-Z][^\\]*[+-]|[+-][^\\]*[a-zA-Z]")
+_FACTORIAL = re.compile(r"(?P<operand>[0-9]+|[)}\]!])\s*!")
+_BINOMIAL = re.compile(r"\\[dt]?binom\s*(?=\{)")
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_ARITHMETIC = (("{", "("), ("}", ")"), ("^", "**"), ("\\cdot", "*"), ("\\times", "*"))
+_INFINITY = float("inf")
+_LONG_NUMBER = re.compile(r"[0-9]{1001}")
+
+
+def hopeless(answer: str) -> str | None:
+    """Return why an answer would take too long or too much memory to parse or compare, or None."""
+    if depth(answer) > MAX_DEPTH:
+        return f"nested deeper than {MAX_DEPTH}"
+    if _FORBIDDEN.search(answer):
+        return "it defines macros or reads files"
+    if _LONG_NUMBER.search(answer):
+        return "a number of more than 1000 digits"
+    if _has_huge_binomial(answer) or _has_huge_factorial(answer):
+        return f"a factorial or binomial above {MAX_FACTORIAL}"
+    return "too large an exponent or a tower of them" if _grows(answer) else None
+
+
+def _has_huge_binomial(answer: str) -> bool:
+    return any(_size(_group_after(answer, m.end())) > MAX_FACTORIAL for m in _BINOMIAL.finditer(answer))
+
+
+def _has_huge_factorial(answer: str) -> bool:
+    for match in _FACTORIAL.finditer(answer):
+        operand = match["operand"]
+        if operand.isdigit():
+            huge = int(operand) > (7 if answer[match.end() : match.end() + 1] == "!" else MAX_FACTORIAL)
+        else:
+            value = _value(_group_before(answer, match.start()))
+            huge = operand != "!" and value is not None and value > MAX_FACTORIAL
+        if huge or answer[match.end() : match.end() + 2] == "!!":
+            return True
+    return False
+
+
+def _grows(answer: str) -> bool:
+    """Return whether a power is too large: one exponent, or the product of those that may multiply."""
+    growth = 1.0
+    for match in _POWER.finditer(answer):
+        size = _size(_group_after(answer, match.end() - 1) if match[1] == "{" else match[1])
+        if size > MAX_EXPONENT:
+            return True
+        base = answer[: match.start()].rstrip()
+        if size > MAX_EXPANSION and base.endswith((")", "}")) and _SUM.search(_group_before(base, len(base) - 1)):
+            return True
+        if _COMPOUND.search(base) or (size > 30 and not base[-1:].isalpha()):
+            growth *= max(size, 1)
+    return growth > MAX_GROWTH
+
+
+def _size(latex: str) -> float:
+    """Return a bound of the absolute value of a number in LaTeX; one with a name counts by its largest number."""
+    value = _value(latex)
+    if value is not None:
+        return value
+    has_name = re.search("[A-Za-z]", _COMMAND.sub("", latex)) is not None
+    if "!" in latex or ("^" in latex and not has_name):
+        return _INFINITY
+    return max((int(digits) for digits in re.findall("[0-9]+", latex)), default=0)
+
+
+def _value(latex: str) -> float | None:
+    """Return the absolute value of a number written in LaTeX, None if it is not one, infinity if it is huge."""
+    for command, sign in _ARITHMETIC:
+        latex = latex.replace(command, sign)
+    if not re.fullmatch(r"[0-9+\-*/(). ]+", latex):
+        return None
+    try:
+        return float(abs(evaluate(check(latex, Grammar(powers=MAX_EXPONENT)))))
+    except Unreadable:
+        return None
+    except (Forbidden, OverflowError):
+        return _INFINITY
+
+
+def _group_after(text: str, start: int) -> str:
+    """Return what the brace at ``start`` encloses."""
+    level = 0
+    for position in range(start, len(text)):
+        level += {"{": 1, "}": -1}.get(text[position], 0)
+        if level == 0:
+            return text[start + 1 : position]
+    return text[start + 1 :]
+
+
+def _group_before(text: str, end: int) -> str:
+    """Return what the bracket that closes at ``end`` encloses."""
+    level = 0
+    for position in range(end, -1, -1):
+        level += 1 if text[position] in ")]}" else -1 if text[position] in "([{" else 0
+        if level == 0:
+            return text[position + 1 : end]
+    return text[:end]
