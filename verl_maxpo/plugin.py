@@ -15,6 +15,7 @@ logger = logging.getLogger("verl_maxpo")
 FEATURES = {
     "verl_maxpo.trainer.registration": "algorithm.adv_estimator=maxpo will be unknown",
     "verl_maxpo.rewards.adapters.registration": "reward.reward_manager.name=verifier will be unknown",
+    "verl_maxpo.startup": "errors of the configuration will show after the first rollout only",
     "verl_maxpo.cpu.platform": "VERL_PLATFORM=cpu will not work",
 }
 

@@ -57,26 +57,64 @@ def test_a_source_that_nothing_claims(write, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.parquet"], "missing.parquet is no parquet or JSON file"),
-        (["{data}", "--option", "tiemout=3"], "reward.reward_kwargs has no option tiemout"),
+        (["missing.parquet"], "missing.parquet does not exist"),
+        (["data.csv"], "data.csv must be a parquet or JSON file"),
+        (["{data}", "--option", "tiemout=3"], "reward.reward_kwargs has no option 'tiemout' (did you mean 'timeout'?)"),
+        (["{data}", "--option", "timeout"], "an option must be KEY=VALUE, such as timeout=5, got 'timeout'"),
+        (["{data}", "--option", "routes={a"], "cannot read the options routes={a"),
+        (
+            ["{data}", *OPTIONS, "--option", "routes.aime24={verifier: math, precison: 3}"],
+            "the verifier 'math' does not take {'precison': 3}",
+        ),
+        (
+            ["{data}", *OPTIONS, "--option", "routes.aime24={verifier: python_function, path: nowhere.py, name: f}"],
+            "path must be a Python file or pkg://package.module, got 'nowhere.py'",
+        ),
     ],
 )
 def test_what_cannot_be_checked(write, capsys, arguments, message):
     data = write(*GOOD)
-    assert main(["check", *(argument.format(data=data) for argument in arguments)]) == 2
+    assert main(["check", *(argument.replace("{data}", data) for argument in arguments)]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"source": ["aime24"], "reward_model": [{"ground_truth": "1"}]}, "has no column data_source ("),
+        ({"prompt": ["?"]}, "has no column data_source and no column reward_model ("),
+        ({"data_source": [], "reward_model": []}, "has no rows"),
+        (
+            {"data_source": ["aime24", None], "reward_model": [{"ground_truth": "1"}] * 2},
+            "data_source must be text, but row 1 has None",
+        ),
+        ({"data_source": [24], "reward_model": [{"ground_truth": "1"}]}, "must be text, but row 0 has 24"),
+    ],
+)
+def test_an_unusable_file_is_an_error_named_once(tmp_path, capsys, columns, message):
+    pq.write_table(pa.table(columns), tmp_path / "data.parquet")
+    assert main(["check", str(tmp_path / "data.parquet")]) == 2
+    error = capsys.readouterr().err
+    assert error.count(message) == 1, error
+
+
+def test_unreadable_files_are_errors(tmp_path, capsys):
+    for name, content in [("a.parquet", "PAR?"), ("b.jsonl", '{"data_source": "ai'), ("c.jsonl", "")]:
+        (tmp_path / name).write_text(content)
+        assert main(["check", str(tmp_path / name)]) == 2
+        assert f"{name} cannot be read" in capsys.readouterr().err
 
 
 def test_a_verifier_without_examples_is_said_to_be_unchecked(write, capsys, tmp_path):
     (tmp_path / "toy.py").write_text("def compute_score(**row): return 0.0\n")
     option = f"default_verifier={{verifier: python_function, path: {tmp_path / 'toy.py'}, name: compute_score}}"
-    assert main(["check", write(("mine", "1")), "--option", option]) == 0
-    assert "1 of mine not checked: no gold answer to check with" in capsys.readouterr().out
+    assert main(["check", write(("mine", "1")), "--option", option]) == 1
+    assert "warning: 1 of mine not checked: no gold answer to check with" in capsys.readouterr().out
 
 
 def test_a_verifier_that_accepts_everything_is_found(write, capsys, tmp_path, monkeypatch):
     (tmp_path / "toy.py").write_text("def compute_score(**row): return 1.0\n")
-    monkeypatch.setattr("verl_maxpo.rewards.check._examples", lambda *_: ("right", "wrong"))
+    monkeypatch.setattr("verl_maxpo.rewards.check.examples", lambda *_: ("right", "wrong"))
     option = f"default_verifier={{verifier: python_function, path: {tmp_path / 'toy.py'}, name: compute_score}}"
     assert main(["check", write(("mine", "1")), "--option", option]) == 1
     assert "row 0: the wrong answer 'wrong' is verified as correct" in capsys.readouterr().out

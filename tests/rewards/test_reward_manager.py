@@ -1,4 +1,4 @@
-"""The reward manager as verl builds and calls it, in both registries, and as a custom reward function."""
+"""The reward manager as verl builds and calls it, and as a custom reward function."""
 
 import asyncio
 import os
@@ -7,7 +7,6 @@ import types
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -17,11 +16,13 @@ pytest.importorskip("verl")
 from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 from verl.trainer.ppo.reward import load_reward_manager
-from verl.workers.reward_manager import get_reward_manager_cls as get_legacy_reward_manager_cls
 
 from verl_maxpo.rewards.adapters import custom_reward_function, registration
+from verl_maxpo.rewards.verdicts import FIRST_RESPONSES, NoVerdictError
 
-KEYS = {"score", "raw_score", "acc", "pred", "data_source", "format_ok", "timed_out", "verifier_error"}
+TEXTS = {"pred", "data_source", "reason"}
+NUMBERS = {"score", "raw_score", "acc", "format_ok", "timed_out", "verifier_error", "unscored", "refused"}
+KEYS = TEXTS | NUMBERS
 
 
 class Tokenizer:
@@ -73,11 +74,6 @@ def score(manager, *rows):
     return manager.loop.run_until_complete(gather())
 
 
-def test_both_registries_know_it():
-    assert get_reward_manager_cls("verifier").__name__ == "VerifierRewardManager"
-    assert get_legacy_reward_manager_cls("verifier").__name__ == "LegacyVerifierRewardManager"
-
-
 def test_rewards_and_extra_information():
     results = score(manager(), *ROWS)
     assert [result["reward_score"] for result in results] == [1.0, 0.0, 0.0, 0.0]
@@ -87,7 +83,9 @@ def test_rewards_and_extra_information():
     assert [info["format_ok"] for info in infos] == [1.0, 1.0, 0.0, 0.0]
     for info in infos:
         assert set(info) == KEYS
-        assert all(isinstance(value, float) for key, value in info.items() if key not in ("pred", "data_source"))
+        assert all(
+            isinstance(value, float) for key, value in info.items() if key not in ("pred", "data_source", "reason")
+        )
 
 
 def test_mapping_of_scores_and_format_bonus():
@@ -156,16 +154,6 @@ def test_an_unknown_data_source_stops_instead_of_scoring_zero():
         reward_manager.loop.run_until_complete(reward_manager.run_single(data))
 
 
-def test_the_legacy_manager_agrees():
-    legacy = get_legacy_reward_manager_cls("verifier")(Tokenizer(), 0, data_sources=["openai/gsm8k"])
-    for _ in range(2):  # its event loop lives on
-        result = legacy(batch(*ROWS), return_dict=True)
-        assert result["reward_tensor"].sum(-1).tolist() == [1.0, 0.0, 0.0, 0.0]
-        assert result["reward_tensor"][0, len(ROWS[0][0]) - 1] == 1.0
-        assert result["reward_extra_info"]["pred"] == ["72", "71", "", ""]
-    assert torch.equal(legacy(batch(*ROWS)), result["reward_tensor"])
-
-
 def test_as_a_custom_reward_function_of_the_naive_manager():
     reward = {
         "reward_manager": {"source": "register", "name": "naive"},
@@ -185,33 +173,130 @@ def test_one_pool_for_all_calls_of_the_custom_reward_function():
     assert custom_reward_function._scorer('{"timeout": 3}') is custom_reward_function._scorer('{"timeout": 3}')
 
 
-def test_verl_checks_the_data_before_it_starts_reward_workers(tmp_path):
-    from verl.experimental.reward_loop.reward_loop import RewardLoopManager
-
-    pd.DataFrame({"data_source": ["nobody"]}).to_parquet(tmp_path / "train.parquet")
-    config = {
-        "data": {"train_files": str(tmp_path / "train.parquet"), "val_files": None},
-        "reward": {"reward_manager": {"source": "register", "name": "verifier"}},
-    }
-    with pytest.raises(ValueError, match="no verifier claims the data source 'nobody'"):
-        RewardLoopManager(OmegaConf.create(config))
-
-
-def test_a_changed_verl_is_a_warning_for_the_check_before_training(caplog):
-    module = types.ModuleType("verl.changed")
-    module.RewardLoopManager = type("RewardLoopManager", (), {"__init__": lambda self, everything: None})
-    registration.check_before_training(module)
-    assert "verl has changed" in caplog.text
-    assert module.RewardLoopManager(1) is not None
-
-
 def test_a_taken_name_leaves_verl_working(monkeypatch, caplog):
     def taken(name):
         raise ValueError("reward manager verifier has already been registered")
 
     monkeypatch.setattr(registration.importlib, "import_module", taken)
-    registration._register_by_import("verl_maxpo.rewards.adapters.reward_loop", None)
+    registration.register_manager(None)
     assert "reward.reward_manager.name=verifier is not available" in caplog.text
+
+
+def run_of(*responses, loaded=None, **columns):
+    """Score responses one after the other with the toy's manager; columns are further ones of the batch."""
+    reward_manager = loaded or toy_manager()
+    data = batch(*((response, "1") for response in responses))
+    data.non_tensor_batch.update({name: np.array(values, dtype=object) for name, values in columns.items()})
+    loop = reward_manager.loop = asyncio.new_event_loop()
+    return [loop.run_until_complete(reward_manager.run_single(data[i : i + 1])) for i in range(len(data))]
+
+
+def test_a_response_without_a_verdict_never_pays_and_says_why():
+    spin, crash, right = run_of("spin", "raise", "1", loaded=toy_manager(score_range=[-1, 1]))
+    assert [result["reward_score"] for result in (spin, crash, right)] == [-1.0, -1.0, 1.0]
+    infos = [result["reward_extra_info"] for result in (spin, crash, right)]
+    assert [info["unscored"] for info in infos] == [1.0, 1.0, 0.0]
+    assert "stopped after 1 s" in infos[0]["reason"]
+    assert "ZeroDivisionError" in infos[1]["reason"]
+    assert infos[2]["reason"] == ""
+
+
+def test_what_is_refused_is_a_column_and_a_warning(caplog):
+    write, right = (result["reward_extra_info"] for result in run_of("write", "1"))
+    assert [write["refused"], right["refused"]] == [1.0, 0.0]
+    assert write["reason"]
+    assert "1 response(s) so far " in caplog.text
+
+
+def test_a_function_gets_what_verl_passes_to_its_own():
+    """verl's naive manager is the reference."""
+    from support import toy_reward
+
+    columns = {
+        "__num_turns__": [np.int64(3)],
+        "reward_scores": [{"user_turn": 0.5}],
+        "tool_extra_fields": [{"tool": "python"}],
+    }
+    seen = []
+    naive = get_reward_manager_cls("naive")(
+        OmegaConf.create({}), Tokenizer(), lambda extra_info, **_: seen.append(extra_info) or 0.0
+    )
+    run_of("1", loaded=naive, **columns)
+    expected = toy_reward.as_text({**seen[0], "data_source": "openai/gsm8k"})
+    assert "'num_turns': 3" in expected
+    route = {"verifier": "python_function", "path": toy_reward.__file__, "name": "echo_extra_info"}
+    ours = run_of("1", loaded=manager(routes={"openai/gsm8k": route}), **columns)
+    assert ours[0]["reward_extra_info"]["pred"] == expected
+
+
+def test_the_data_source_is_in_the_column_that_verl_names():
+    reward = {"reward_manager": {"source": "register", "name": "verifier"}}
+    config = OmegaConf.create({"reward": reward, "data": {"reward_fn_key": "origin"}})
+    loaded = load_reward_manager(config, Tokenizer())
+    assert run_of("#### 1", loaded=loaded, origin=["openai/gsm8k"])[0]["reward_score"] == 1.0
+
+
+def test_a_run_without_any_verdict_stops_with_the_cause():
+    """Outside verl's V1 trainer by an error of the reward worker, which stops those."""
+    broken = toy_manager()
+    with pytest.raises(NoVerdictError, match=r"first 64 responses all .*'openai/gsm8k': ZeroDivisionError"):
+        run_of(*["raise"] * FIRST_RESPONSES, loaded=broken)
+    with pytest.raises(NoVerdictError):
+        run_of("raise", loaded=broken)
+    assert run_of("1", "raise", loaded=broken)[1]["reward_extra_info"]["unscored"] == 1.0
+
+
+class Trainer:
+    """The two methods of verl's V1 trainer that see what the reward manager reports."""
+
+    config = OmegaConf.create({"reward": {"reward_manager": {"name": "verifier"}}})
+
+    def _compute_advantage(self, batch, metrics):
+        return "advantages"
+
+    def _val_metrics_update(
+        self, data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=None
+    ):
+        return "metrics"
+
+
+def reported(unscored, rows):
+    return {"unscored": [unscored] * rows, "data_source": ["apps"] * rows, "reason": ["no service"] * rows}
+
+
+@pytest.fixture
+def hooked():
+    """A trainer of its own class under the hook."""
+    module = types.ModuleType("verl.trainer.ppo.v1.trainer_base")
+    module.PPOTrainer = type("PPOTrainer", (), dict(vars(Trainer)))
+    registration.watch_first_verdicts(module)
+    return module.PPOTrainer()
+
+
+def test_verls_v1_trainer_stops_in_validation(hooked):
+    assert hooked._val_metrics_update([], [], reported(1.0, 40), []) == "metrics"
+    with pytest.raises(NoVerdictError, match=r"first 64 responses .*'apps': no service"):
+        hooked._val_metrics_update([], [], reward_extra_infos_dict=reported(1.0, 40), sample_turns=[])
+
+
+def test_verls_v1_trainer_stops_in_training_unless_there_was_a_verdict(hooked, monkeypatch):
+    import transfer_queue
+
+    row = {name: values[0] for name, values in reported(1.0, 1).items()}
+    extra_fields = np.array([{"reward_extra_info": row}, {}, None] * 64, dtype=object)
+    monkeypatch.setattr(transfer_queue, "kv_batch_get", lambda **_: {"extra_fields": extra_fields})
+    step = types.SimpleNamespace(keys=["a"], partition_id="train")
+    with pytest.raises(NoVerdictError, match="no service"):
+        hooked._compute_advantage(step, {})
+    hooked._val_metrics_update([], [], reported(0.0, 1), [])
+    assert hooked._compute_advantage(step, metrics={}) == "advantages"
+
+
+def test_a_changed_trainer_of_verl_is_a_warning(caplog):
+    module = types.ModuleType("verl.changed")
+    module.PPOTrainer = type("PPOTrainer", (), {"_compute_advantage": lambda self, everything: None})
+    registration.watch_first_verdicts(module)
+    assert "verl has changed" in caplog.text
 
 
 @pytest.mark.slow

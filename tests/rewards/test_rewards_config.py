@@ -1,9 +1,5 @@
-"""Options, routes and the check of a run's data sources before it starts."""
+"""Options and routes of the reward manager."""
 
-import json
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -19,27 +15,41 @@ def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
     shipped = VerifierConfig.of(node)
     assert shipped == VerifierConfig(max_resp_len=7)
     assert set(node) == set(VerifierConfig.__dataclass_fields__) - {"data_sources"}
+    assert set(node.overlong_buffer_cfg) == set(OverlongBuffer.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"timeout": 0}, r"reward\.reward_kwargs\.timeout must be a positive number of seconds, got 0"),
-        ({"timeout": float("nan")}, "timeout must be"),
-        ({"workers": 0}, "workers must be at least 1, got 0"),
-        ({"memory_limit_mb": 1}, "memory_limit_mb must be at least 64 MiB, got 1"),
+        ({"timeout": 0}, r"^reward\.reward_kwargs\.timeout: expected float > 0\.0, got 0$"),
+        ({"timeout": float("nan")}, "timeout: expected float > 0"),
+        ({"timeout": float("inf")}, "timeout: expected finite numbers"),
+        ({"timeout": "5s"}, r"^reward\.reward_kwargs\.timeout: expected float, got str: '5s'$"),
+        ({"workers": "2"}, "workers: expected int, got str"),
+        ({"workers": True}, "workers: expected int, got bool"),
+        ({"workers": 0}, "workers: expected int >= 1, got 0"),
+        ({"memory_limit_mb": 1}, "memory_limit_mb: expected int >= 64"),
         ({"max_response_chars": 0}, "max_response_chars"),
-        ({"score_range": [1, 0]}, "score_range must be two finite numbers, the lower first"),
-        ({"score_range": [1]}, "score_range"),
-        ({"crash_score": float("inf")}, "crash_score must be a finite number"),
-        ({"tiemout": 1}, r"reward\.reward_kwargs has no option tiemout; its options are routes, "),
-        ({"overlong_buffer_cfg": {"lenn": 1}}, r"overlong_buffer_cfg has no option lenn"),
+        ({"score_range": [1, 0]}, "score_range must have the lower number first"),
+        ({"score_range": [1]}, "score_range: expected list of length 2"),
+        ({"score_range": "0,1"}, "score_range: expected list, got str"),
+        ({"crash_score": float("inf")}, "crash_score: expected finite numbers, got inf"),
+        ({"unscored": "dorp"}, "unscored: expected zero or drop, got 'dorp'"),
+        (
+            {"tiemout": 1},
+            r"reward\.reward_kwargs has no option 'tiemout' \(did you mean 'timeout'\?\): it has workers, ",
+        ),
+        ({"overlong_buffer_cfg": {"lenn": 1}}, r"overlong_buffer_cfg has no option 'lenn' \(did you mean 'len'\?\)"),
+        ({"overlong_buffer_cfg": {"enable": "yes please"}}, r"overlong_buffer_cfg\.enable: expected bool, got str"),
+        ({"overlong_buffer_cfg": 3}, "overlong_buffer_cfg must be a mapping of options, got 3"),
         ({"overlong_buffer_cfg": {"enable": True, "len": 10}}, "max_resp_len"),
         ({"overlong_buffer_cfg": {"enable": True, "len": 10}, "max_resp_len": 5}, "max_resp_len"),
         (
             {"routes": {"a": "maths"}},
             r"reward\.reward_kwargs\.routes\[a\]: unknown verifier 'maths'; installed are: .*gsm8k",
         ),
+        ({"routes": ["a"]}, r"reward\.reward_kwargs\.routes: expected mapping, got list: \['a'\]"),
+        ({"routes": {"a": 3}}, r"routes\[a\] must be a verifier's name or a mapping"),
         ({"routes": {"a": {"method": "strict"}}}, r"routes\[a\] must be a verifier's name or a mapping"),
         ({"default_verifier": 3}, "default_verifier must be a verifier's name"),
     ],
@@ -47,6 +57,18 @@ def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
 def test_an_unusable_option_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         VerifierConfig.of(OmegaConf.create(options))
+
+
+@pytest.mark.parametrize("options", [["timeout"], ["timeout=1", "routes={a"], ["a.b=1", "a=${"], ["tiemout=1"]])
+def test_an_unusable_command_line_is_an_error(options):
+    with pytest.raises(ValueError, match=r"KEY=VALUE|cannot read the options|has no option"):
+        VerifierConfig.from_dotlist(options)
+
+
+def test_what_has_no_verdict_never_pays():
+    assert VerifierConfig(score_range=(-1.0, 1.0)).score_without_verdict(timed_out=True) == -1.0
+    chosen = VerifierConfig.of({"score_range": [-1, 1], "timeout_score": -2, "crash_score": 0})
+    assert [chosen.score_without_verdict(timed_out=timed_out) for timed_out in (True, False)] == [-2.0, 0.0]
 
 
 def test_routes_of_the_configuration_come_first_and_the_first_match_wins():
@@ -80,61 +102,3 @@ def test_every_registered_verifier_loads():
 def test_overlong_buffer_has_verls_option_names():
     config = VerifierConfig.of({"max_resp_len": 20, "overlong_buffer_cfg": {"enable": True, "len": 4}})
     assert config.overlong_buffer_cfg == OverlongBuffer(enable=True, len=4, penalty_factor=1.0, log=False)
-
-
-@pytest.fixture
-def run_config(tmp_path):
-    """A run's configuration, with data files of the given sources."""
-
-    def write(name, sources):
-        path = tmp_path / name
-        if path.suffix == ".parquet":
-            pq.write_table(pa.table({"data_source": sources, "prompt": ["x"] * len(sources)}), path)
-        else:
-            path.write_text("".join(json.dumps({"data_source": source}) + "\n" for source in sources))
-        return str(path)
-
-    def make(train, validation, **reward):
-        files = {"train_files": write("train.parquet", train), "val_files": [write("val.jsonl", validation)]}
-        reward = {"reward_manager": {"name": "verifier"}, **reward}
-        return OmegaConf.create({"data": files, "reward": reward})
-
-    return make
-
-
-def test_the_reward_workers_are_told_the_data_sources(run_config):
-    from verl_maxpo.rewards.adapters.startup import expect_data_sources
-
-    config = run_config(["openai/gsm8k"] * 3, ["aime24", "aime25"])
-    expect_data_sources(config)
-    assert VerifierConfig.of(config.reward.reward_kwargs).data_sources == ("aime24", "aime25", "openai/gsm8k")
-
-
-@pytest.mark.parametrize(
-    ("sources", "reward", "message"),
-    [
-        (["nobody"], {}, "no verifier claims the data source 'nobody'"),
-        (["apps"], {}, r"are programs, which run in a sandbox service only: set reward\.sandbox_fusion\.url"),
-        (["aime24"], {"reward_kwargs": {"timeout": -1}}, "timeout must be"),
-        (
-            ["aime24"],
-            {"custom_reward_function": {"path": "my.py", "name": "f"}},
-            "python_function, path: my.py, name: f",
-        ),
-    ],
-)
-def test_what_would_fail_later_fails_before_training(run_config, sources, reward, message):
-    from verl_maxpo.rewards.adapters.startup import expect_data_sources
-
-    with pytest.raises(ValueError, match=message):
-        expect_data_sources(run_config(["aime24"], sources, **reward))
-
-
-def test_files_that_cannot_be_read_here_are_left_to_the_workers(run_config, caplog):
-    from verl_maxpo.rewards.adapters.startup import expect_data_sources
-
-    config = run_config(["aime24"], ["aime25"])
-    config.data.train_files = "hdfs://host/train.parquet"
-    expect_data_sources(config)
-    assert config.reward.reward_kwargs.data_sources is None
-    assert "hdfs://host/train.parquet is no local parquet or JSON file" in caplog.text

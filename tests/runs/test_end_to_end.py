@@ -112,5 +112,5 @@ def test_validation_was_dumped_before_and_after(run: Path) -> None:
 def test_groups_that_are_all_too_small_stop_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
     result = train(data, tmp_path, K="6")
     assert result.returncode != 0
-    message = "algorithm.maxpo.k=6 needs groups of at least 7 responses, got 6 at most: raise"
+    message = "algorithm.maxpo.k=6 needs groups of at least 7 responses, got actor_rollout_ref.rollout.n=6: raise"
     assert message in result.stdout + result.stderr

@@ -83,11 +83,11 @@ def overrides_of(command: list[str]) -> list[str]:
 
 
 def validate(config: Any) -> None:
-    """Let verl check a configuration as its main function does."""
+    """Let verl check a configuration as its main function does, without our checks of data and machine."""
     from verl.trainer.ppo import utils
     from verl.utils.config import validate_config
 
-    validate_config(config, utils.need_reference_policy(config), utils.need_critic(config))
+    validate_config.__wrapped__(config, utils.need_reference_policy(config), utils.need_critic(config))
 
 
 @pytest.fixture

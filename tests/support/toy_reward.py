@@ -1,5 +1,6 @@
 """A reward function whose "responses" say what to do to the process that verifies them."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -115,3 +116,18 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
             return outcome
         return float(solution_str in ("work", "half a second"))
     return float(solution_str == ground_truth and not remembered)
+
+
+def as_text(extra_info):
+    numbers = {key: int(value) for key, value in extra_info.items() if key == "num_turns"}
+    return str(dict(sorted({**extra_info, **numbers}.items())))
+
+
+def echo_extra_info(data_source, solution_str, ground_truth, extra_info):
+    return {"score": 0.0, "pred": as_text(extra_info)}
+
+
+def chatty(data_source, solution_str, ground_truth, extra_info):
+    with contextlib.suppress(OSError):
+        Path("/tmp/verl_maxpo_log").write_text(solution_str)
+    return 1.0

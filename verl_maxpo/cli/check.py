@@ -3,15 +3,13 @@
     verl-maxpo check data/gsm8k/train.parquet data/gsm8k/test.parquet
     verl-maxpo check data.parquet --option 'routes={my_org/*: math}'
 
-Exits with 1 if a row has a problem.
+Exits with 1 if a row has a problem or could not be checked.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-
-from omegaconf import OmegaConf
 
 from verl_maxpo.cli.common import CommandError, add_json, write_json
 from verl_maxpo.rewards.check import check_file
@@ -34,11 +32,11 @@ def configure(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Check the files and show what was found."""
     try:
-        config = VerifierConfig.of(OmegaConf.from_dotlist(options.option))
+        config = VerifierConfig.from_dotlist(options.option)
         reports = {path: check_file(path, config) for path in options.files}
     except (OSError, ValueError) as error:
         raise CommandError(error) from error
     for path, report in reports.items():
         print(path, *report.lines(), sep="\n")
     write_json({str(path): report.as_json() for path, report in reports.items()}, options.json)
-    return int(any(report.problems for report in reports.values()))
+    return int(not all(report.ok for report in reports.values()))

@@ -7,25 +7,22 @@ or that any could: in max@K training both are groups without signal, and neither
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
 from tqdm import tqdm
 
 from verl_maxpo.rewards.config import VerifierConfig
-from verl_maxpo.rewards.data_files import FORMATS, data_sources_of
-from verl_maxpo.rewards.registry import find_verifier
-from verl_maxpo.rewards.result import Status, VerifierResult
-from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
-from verl_maxpo.rewards.scoring import ResponseScorer
+from verl_maxpo.rewards.data_files import SOURCE_COLUMN, Row, first_rows_of, open_table
+from verl_maxpo.rewards.isolation.pool import VerifierUnavailableError
+from verl_maxpo.rewards.probe import check_options, examples
+from verl_maxpo.rewards.result import VerifierResult
+from verl_maxpo.rewards.scoring import WITHOUT_VERDICT, ResponseScorer
 
-_COLUMNS = ["data_source", "reward_model", "extra_info"]
+_COLUMNS = [SOURCE_COLUMN, "reward_model", "extra_info"]
 _BATCH = 256
 
 
@@ -36,19 +33,28 @@ class Report:
     Attributes:
         rows: Rows by data source.
         unchecked: Rows by data source of which only half can be checked, or nothing, with the reason.
+        refused: Verdicts by data source during which the verifier tried what it may not do, with what that was.
         problems: Row number and what is wrong with it.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
     unchecked: Counter[tuple[str, str]] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
     problems: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every row could be checked and has no problem."""
+        return not self.problems and not self.unchecked
 
     def lines(self, limit: int = 20) -> Iterator[str]:
         """Describe it, with the first problems."""
         for source, count in sorted(self.rows.items()):
             yield f"{count} rows of {source}"
         for (source, reason), count in sorted(self.unchecked.items()):
-            yield f"  {count} of {source} not checked: {reason}"
+            yield f"  warning: {count} of {source} not checked: {reason}"
+        for (source, tried), count in sorted(self.refused.items()):
+            yield f"  warning: the verifier of {source} tried what it may not do, {tried}, {count} times"
         for row, problem in self.problems[:limit]:
             yield f"  row {row}: {problem}"
         if len(self.problems) > limit:
@@ -59,7 +65,8 @@ class Report:
         """Return it as JSON knows it, with all problems."""
         unchecked = [{"data_source": s, "reason": reason, "rows": n} for (s, reason), n in self.unchecked.items()]
         problems = [{"row": row, "problem": problem} for row, problem in self.problems]
-        return {"rows": dict(self.rows), "unchecked": unchecked, "problems": problems}
+        refused = [{"data_source": s, "tried": tried, "times": n} for (s, tried), n in self.refused.items()]
+        return {"rows": dict(self.rows), "unchecked": unchecked, "refused": refused, "problems": problems}
 
 
 def check_file(path: Path, config: VerifierConfig, *, progress: bool = True) -> Report:
@@ -74,17 +81,21 @@ def check_file(path: Path, config: VerifierConfig, *, progress: bool = True) -> 
         What was found.
 
     Raises:
-        ValueError: The file lacks a column, is of another kind, or has a data source that no verifier claims.
+        ValueError: The file does not exist, is of another kind, is empty or lacks a column; a row has no data source,
+            no verifier claims one, or a verifier cannot be loaded or does not take its options.
     """
-    sources = data_sources_of([str(path)])
-    if sources is None:
-        raise ValueError(f"{path} is no parquet or JSON file")
-    return asyncio.run(_check(path, replace(config, data_sources=tuple(sources)), progress))
+    sources = sorted(source for source, _ in first_rows_of(path))
+    try:
+        return asyncio.run(_check(path, replace(config, data_sources=tuple(sources)), progress))
+    except VerifierUnavailableError as error:
+        raise ValueError(str(error)) from None
 
 
 async def _check(path: Path, config: VerifierConfig, progress: bool) -> Report:
+    for route in config.router.in_child_processes(config.data_sources):
+        check_options(route)
     scorer, report = ResponseScorer(config), Report()
-    table = ds.dataset(path, format=FORMATS[path.suffix])
+    table = open_table(path)
     columns = [name for name in _COLUMNS if name in table.schema.names]
     try:
         with tqdm(total=table.count_rows(), unit="row", disable=not progress) as bar:
@@ -99,12 +110,12 @@ async def _check(path: Path, config: VerifierConfig, progress: bool) -> Report:
     return report
 
 
-async def _check_row(scorer: ResponseScorer, report: Report, number: int, row: dict[str, Any]) -> None:
-    source, extra = row["data_source"], row.get("extra_info") or {}
+async def _check_row(scorer: ResponseScorer, report: Report, number: int, columns: dict[str, Any]) -> None:
+    source, row = columns[SOURCE_COLUMN], Row.of(columns, f"row {number}")
     report.rows[source] += 1
-    ground_truth = (row.get("reward_model") or {}).get("ground_truth")
     try:
-        right, wrong = _examples(scorer.config.router.find(source), ground_truth, {**extra, "data_source": source})
+        known = {**row.extra_info, SOURCE_COLUMN: source}
+        right, wrong = examples(scorer.config.router.find(source), row.ground_truth, known)
     except Exception as error:
         report.problems.append((number, f"{type(error).__name__}: {error}"))
         return
@@ -112,8 +123,9 @@ async def _check_row(scorer: ResponseScorer, report: Report, number: int, row: d
         if response is None:
             report.unchecked[source, f"no {kind} to check with"] += 1
             continue
-        result = await scorer.verify(source, response, ground_truth, extra)
-        if result.correct != correct or result.status in (Status.CRASH, Status.TIMEOUT):
+        result = await scorer.verify(source, response, row.ground_truth, row.extra_info)
+        report.refused.update((source, tried) for tried in result.refused)
+        if result.correct != correct or result.status in WITHOUT_VERDICT:
             report.problems.append((number, _problem(kind, response, result)))
             return
 
@@ -122,18 +134,3 @@ def _problem(kind: str, response: str, result: VerifierResult) -> str:
     verdict = "correct" if result.correct else "wrong"
     reason = f", {result.message}" if result.message else ""
     return f"the {kind} {response[-200:]!r} is verified as {verdict} (status {result.status.value}{reason})"
-
-
-def _examples(route: Route, ground_truth: Any, extra_info: dict[str, Any]) -> tuple[str | None, str | None]:
-    if route.verifier == SANDBOX_FUSION:
-        return None, None
-    make = _examples_function(route.verifier)
-    if make is None:
-        return None, ""
-    right, wrong = make(ground_truth, extra_info, **route.options)
-    return right, wrong
-
-
-@cache
-def _examples_function(verifier: str) -> Any:
-    return getattr(importlib.import_module(find_verifier(verifier).module), "examples", None)

@@ -1,19 +1,27 @@
-"""The options of the reward manager, under ``reward.reward_kwargs``."""
+"""The options of the reward manager, under ``reward.reward_kwargs``.
+
+``config/verifier.yaml`` declares the same names; what they mean and what their defaults are stands here only.
+"""
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+import msgspec
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from verl_maxpo.rewards.routing import Route, Router
 
-MANAGER_NAME = "verifier"
 KEY = "reward.reward_kwargs"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -21,15 +29,15 @@ class PoolLimits:
     """What the children may use.
 
     Attributes:
-        workers: Child processes.
+        workers: Child processes of each reward worker (verl starts ``reward.num_workers`` of those).
         timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Time in which it
             does nothing counts a fifth, time in which it waits for a core a sixtieth.
         memory_limit_mb: MiB of memory for a child on top of its imports.
     """
 
-    workers: int = 2
-    timeout: float = 2.0
-    memory_limit_mb: int = 1024
+    workers: Annotated[int, msgspec.Meta(ge=1)] = 2
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 2.0
+    memory_limit_mb: Annotated[int, msgspec.Meta(ge=64)] = 1024
 
 
 @dataclass(frozen=True)
@@ -47,104 +55,136 @@ class OverlongBuffer:
     """
 
     enable: bool = False
-    len: int = 0
+    len: Annotated[int, msgspec.Meta(ge=0)] = 0
     penalty_factor: float = 1.0
     log: bool = False
 
 
 @dataclass(frozen=True)
-class VerifierConfig:
-    """The options of the reward manager ``verifier``.
+class VerifierConfig(PoolLimits):
+    """The options of the reward manager ``verifier``: those of :class:`PoolLimits`, and these.
 
     Attributes:
         routes: Verifiers by pattern of data source, before those of :data:`.routing.DEFAULT_ROUTES`; a name, or a
             mapping with the verifier's options: ``{"openai/gsm8k": {verifier: gsm8k, method: flexible}}``.
         default_verifier: The verifier (or mapping) of a source that no pattern claims; null makes such a source an
             error before training starts.
-        workers: Child processes of each reward worker (verl starts ``reward.num_workers`` of those).
-        timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Time in which it
-            does nothing counts a fifth, time in which it waits for a core a sixtieth.
-        memory_limit_mb: MiB of memory for a child on top of its imports.
         max_response_chars: A verifier sees the last so many characters of a response, where the answer is.
         score_range: The rewards of the scores 0 and 1; those between are mapped linearly.
         format_bonus: Added to the reward of a response that has the form the task asks for, right or wrong.
-        timeout_score: The reward of a response whose verification was stopped at the time limit.
-        crash_score: The reward of a response whose verifier raised or died.
+        timeout_score: The reward of a response whose verification was stopped at the time limit; null is the lower end
+            of ``score_range``, so that a response that hangs its verifier never pays.
+        crash_score: The reward of a response whose verifier raised or died; null likewise.
+        unscored: What the trainer does with such a response: ``zero`` keeps it in its group with the rewards above,
+            ``drop`` leaves it out, without advantage or gradient (``adv_estimator=maxpo`` only).
         data_sources: The data sources to expect. The plugin sets it from ``data.train_files`` and ``data.val_files``
-            before verl starts its reward workers; null lets them import the verifiers of all routes.
+            before the run starts; null lets the reward workers import the verifiers of all routes.
         max_resp_len: verl's name for the longest response, tokens; needed by ``overlong_buffer_cfg``.
         overlong_buffer_cfg: DAPO's punishment of long responses, see :class:`OverlongBuffer`.
 
     Raises:
-        ValueError: An option has a value out of its range; the message names it.
+        ValueError: Options do not fit each other, or a route is none; the message names the key.
     """
 
     routes: Mapping[str, Any] = field(default_factory=dict)
-    default_verifier: str | Mapping[str, Any] | None = None
-    workers: int = 2
-    timeout: float = 2.0
-    memory_limit_mb: int = 1024
-    max_response_chars: int = 32768
+    default_verifier: Any = None
+    max_response_chars: Annotated[int, msgspec.Meta(ge=1)] = 32768
     score_range: tuple[float, float] = (0.0, 1.0)
     format_bonus: float = 0.0
-    timeout_score: float = 0.0
-    crash_score: float = 0.0
+    timeout_score: float | None = None
+    crash_score: float | None = None
+    unscored: Literal["zero", "drop"] = "zero"
     data_sources: tuple[str, ...] | None = None
-    max_resp_len: int | None = None
+    max_resp_len: Annotated[int, msgspec.Meta(ge=1)] | None = None
     overlong_buffer_cfg: OverlongBuffer = OverlongBuffer()
 
     def __post_init__(self) -> None:
-        self._check("workers", self.workers >= 1, "at least 1")
-        self._check("timeout", 0 < self.timeout < math.inf, "a positive number of seconds")
-        self._check("memory_limit_mb", self.memory_limit_mb >= 64, "at least 64 MiB")
-        self._check("max_response_chars", self.max_response_chars >= 1, "at least 1")
-        low, high = self.score_range if len(self.score_range) == 2 else (math.nan, math.nan)
-        self._check("score_range", -math.inf < low < high < math.inf, "two finite numbers, the lower first")
-        for name in ("format_bonus", "timeout_score", "crash_score"):
-            self._check(name, math.isfinite(getattr(self, name)), "a finite number")
+        low, high = self.score_range
+        if not low < high:
+            raise ValueError(f"{KEY}.score_range must have the lower number first, got {list(self.score_range)}")
         buffer, longest = self.overlong_buffer_cfg, self.max_resp_len
-        if buffer.enable:
-            fits = longest is not None and 0 < buffer.len <= longest
-            self._check("overlong_buffer_cfg", fits, "of a len between 1 and reward.reward_kwargs.max_resp_len")
-        self.router  # noqa: B018
-
-    def _check(self, name: str, valid: bool, expected: str) -> None:
-        if not valid:
-            raise ValueError(f"{KEY}.{name} must be {expected}, got {getattr(self, name)!r}")
+        if buffer.enable and (longest is None or not 0 < buffer.len <= longest):
+            raise ValueError(
+                f"{KEY}.overlong_buffer_cfg.len must be between 1 and {KEY}.max_resp_len={longest}, got {buffer.len}"
+            )
+        _ = self.router  # reads the routes
 
     @cached_property
     def router(self) -> Router:
         """The routes, read."""
-        routes = {str(pattern): Route.of(value, f"{KEY}.routes[{pattern}]") for pattern, value in self.routes.items()}
+        routes = {pattern: Route.of(value, f"{KEY}.routes[{pattern}]") for pattern, value in self.routes.items()}
         default = self.default_verifier
         return Router(routes, None if default is None else Route.of(default, f"{KEY}.default_verifier"))
 
-    @property
-    def limits(self) -> PoolLimits:
-        """The options that the pool has."""
-        return PoolLimits(self.workers, self.timeout, self.memory_limit_mb)
+    def score_without_verdict(self, *, timed_out: bool) -> float:
+        """Return the reward of a response whose verifier timed out, or else raised or died."""
+        score = self.timeout_score if timed_out else self.crash_score
+        return self.score_range[0] if score is None else score
 
     @classmethod
     def of(cls, node: Mapping[str, Any] | None) -> VerifierConfig:
         """Read verl's ``config.reward.reward_kwargs``, an OmegaConf node, any mapping, or None for the defaults.
 
+        An option that is null has its default.
+
         Raises:
-            ValueError: An option is unknown or has a value out of its range.
+            ValueError: An option is unknown, of another type or out of its range; the message names its key.
         """
-        options: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node or {})
-        _check_names(cls, options, KEY)
-        for name in ("score_range", "data_sources"):
-            if options.get(name) is not None:
-                options[name] = tuple(options[name])
-        buffer = options.pop("overlong_buffer_cfg", None)
-        if buffer is not None:
-            _check_names(OverlongBuffer, buffer, f"{KEY}.overlong_buffer_cfg")
-            options["overlong_buffer_cfg"] = OverlongBuffer(**buffer)
-        return cls(**{name: value for name, value in options.items() if value is not None})
+        return _read(cls, node, KEY)
+
+    @classmethod
+    def from_dotlist(cls, options: Sequence[str]) -> VerifierConfig:
+        """Read options of a command line, such as ``timeout=5`` or ``routes={my/*: math}``.
+
+        Raises:
+            ValueError: One is not of this form, or as :meth:`of`.
+        """
+        for option in options:
+            if "=" not in option:
+                raise ValueError(f"an option must be KEY=VALUE, such as timeout=5, got {option!r}")
+        try:
+            return cls.of(OmegaConf.from_dotlist(list(options)))
+        except (YAMLError, OmegaConfBaseException) as error:
+            raise ValueError(f"cannot read the options {' '.join(options)}: {error}") from None
 
 
-def _check_names(cls: type, options: Mapping[str, Any], key: str) -> None:
-    known = [option.name for option in fields(cls)]
-    unknown = sorted(set(map(str, options)) - set(known))
-    if unknown:
-        raise ValueError(f"{key} has no option {', '.join(unknown)}; its options are {', '.join(known)}")
+def _read(cls: type[_T], node: Any, key: str) -> _T:
+    options = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else (node or {})
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{key} must be a mapping of options, got {options!r}")
+    types = get_type_hints(cls, include_extras=True)
+    known = [option.name for option in fields(cls)]  # type: ignore[arg-type]
+    values = {}
+    for name, value in options.items():
+        if name not in known:
+            raise ValueError(f"{key} has no option {name!r}{did_you_mean(str(name), known)}: it has {', '.join(known)}")
+        if value is not None:
+            is_options = types[name] is OverlongBuffer
+            values[name] = (_read if is_options else _convert)(types[name], value, f"{key}.{name}")
+    return cls(**values)
+
+
+def _convert(kind: Any, value: Any, key: str) -> Any:
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"{key}: expected {' or '.join(get_args(kind))}, got {value!r}")
+    try:
+        converted = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        plain = _plain(error)
+        raise ValueError(f"{key}: {plain}{': ' if ', got ' in plain else ', got '}{value!r}") from None
+    numbers = converted if isinstance(converted, tuple) else (converted,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise ValueError(f"{key}: expected finite numbers, got {value!r}")
+    return converted
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """Return msgspec's message in the words of YAML."""
+    words = str(error).partition(" - at ")[0].replace("`", "").replace("object", "mapping").replace("array", "list")
+    return words[0].lower() + words[1:]
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """Return a question for the nearest known name, empty where none is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -61,7 +61,10 @@ class Route:
         if not isinstance(options, Mapping) or not isinstance(options.get("verifier"), str):
             raise ValueError(f"{key} must be a verifier's name or a mapping such as {{verifier: gsm8k}}, got {value!r}")
         own = {name: option for name, option in options.items() if name not in ("verifier", "keeps_state")}
-        route = cls(options["verifier"], own, options.get("keeps_state"))
+        keeps_state = options.get("keeps_state")
+        if not isinstance(keeps_state, bool | None):
+            raise ValueError(f"{key}.keeps_state must be true or false, got {keeps_state!r}")
+        route = cls(options["verifier"], own, keeps_state)
         if route.verifier != SANDBOX_FUSION:
             try:
                 find_verifier(route.verifier)
@@ -82,6 +85,7 @@ class Router:
         known = {pattern: Route(verifier) for pattern, verifier in DEFAULT_ROUTES.items() if pattern not in routes}
         self._routes = {**routes, **known}
         self._default = default
+        self.configured = [*routes.values(), *([default] if default else [])]
 
     def find(self, data_source: str) -> Route:
         """Return the route of a data source.

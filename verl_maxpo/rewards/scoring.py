@@ -14,6 +14,9 @@ from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
 
 logger = logging.getLogger(__name__)
 
+#: How a verification ends that says nothing of the response.
+WITHOUT_VERDICT = (Status.TIMEOUT, Status.CRASH)
+
 
 class ProgramVerifier(Protocol):
     """Where responses that are programs run, such as :class:`.adapters.sandbox_fusion.SandboxFusion`."""
@@ -38,8 +41,8 @@ class ResponseScorer:
         self._sandbox = sandbox
         for source in config.data_sources or ():
             self._sandbox_for(config.router.find(source), source)
-        self._pool = VerifierPool(config.router.in_child_processes(config.data_sources), config.limits)
-        self._trouble: Counter[Status] = Counter()
+        self._pool = VerifierPool(config.router.in_child_processes(config.data_sources), config)
+        self._trouble: Counter[str] = Counter()
 
     async def verify(
         self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]
@@ -79,8 +82,10 @@ class ResponseScorer:
 
         Returns:
             The same keys for every response: ``score``; ``raw_score``, that of the scorer behind the verifier; ``acc``,
-            ``format_ok``, ``timed_out`` and ``verifier_error`` (the verifier raised or died), each 0 or 1; ``pred``, by
-            which maj@k votes; ``data_source``, which verl's dumps lack; and with ``overlong_buffer_cfg.log`` verl's
+            ``format_ok``, ``timed_out``, ``verifier_error`` (the verifier raised or died), ``unscored`` (one of these
+            two: there is no verdict) and ``refused`` (the answer was refused as unsafe or too costly, or the verifier
+            tried what a child may not do), each 0 or 1; ``reason``, why it is unscored or refused; ``pred``, by which
+            maj@k votes; ``data_source``, which verl's dumps lack; and with ``overlong_buffer_cfg.log`` verl's
             ``overlong_reward`` and ``overlong``.
 
         Raises:
@@ -89,6 +94,7 @@ class ResponseScorer:
         """
         result = await self.verify(data_source, response, ground_truth, extra_info)
         penalty = self._overlong_reward(num_tokens)
+        refused = result.status is Status.REFUSED or bool(result.refused)
         scored: dict[str, Any] = {
             "score": self._reward(result) + penalty,
             "raw_score": result.score if result.raw_score is None else result.raw_score,
@@ -98,6 +104,9 @@ class ResponseScorer:
             "format_ok": float(result.format_ok),
             "timed_out": float(result.status is Status.TIMEOUT),
             "verifier_error": float(result.status is Status.CRASH),
+            "unscored": float(result.status in WITHOUT_VERDICT),
+            "refused": float(refused),
+            "reason": reason(result) if refused or result.status in WITHOUT_VERDICT else "",
         }
         if self.config.overlong_buffer_cfg.enable and self.config.overlong_buffer_cfg.log:
             scored |= {"overlong_reward": penalty, "overlong": float(penalty < 0)}
@@ -108,10 +117,8 @@ class ResponseScorer:
         self._pool.close()
 
     def _reward(self, result: VerifierResult) -> float:
-        if result.status is Status.TIMEOUT:
-            return self.config.timeout_score
-        if result.status is Status.CRASH:
-            return self.config.crash_score
+        if result.status in WITHOUT_VERDICT:
+            return self.config.score_without_verdict(timed_out=result.status is Status.TIMEOUT)
         low, high = self.config.score_range
         return low + (high - low) * result.score + self.config.format_bonus * result.format_ok
 
@@ -133,16 +140,22 @@ class ResponseScorer:
         return self._sandbox
 
     def _report(self, data_source: str, result: VerifierResult) -> None:
-        """Warn of responses without a verdict, at the 1st, 10th, 100th, ... of a kind."""
-        if result.status not in (Status.TIMEOUT, Status.CRASH):
-            return
-        self._trouble[result.status] += 1
-        count = self._trouble[result.status]
+        """Warn of responses that are unscored or refused, at the 1st, 10th, 100th, ... of a kind."""
+        if result.status in WITHOUT_VERDICT:
+            self._warn(f"without a verdict, status {result.status.value}", data_source, result)
+        elif result.status is Status.REFUSED:
+            self._warn("whose answer was refused as unsafe or too costly", data_source, result)
+        elif result.refused:
+            self._warn("whose verifier tried what it may not do (the verdict stands)", data_source, result)
+
+    def _warn(self, kind: str, data_source: str, result: VerifierResult) -> None:
+        self._trouble[kind] += 1
+        count = self._trouble[kind]
         if count == 10 ** (len(str(count)) - 1):
-            logger.warning(
-                "%d response(s) so far without a verdict, status %s; the last is of %s: %s",
-                count,
-                result.status.value,
-                data_source,
-                result.message,
-            )
+            logger.warning("%d response(s) so far %s; the last is of %s: %s", count, kind, data_source, reason(result))
+
+
+def reason(result: VerifierResult) -> str:
+    """Return why a response is unscored or refused."""
+    tried = f"refused: {', '.join(result.refused)}" if result.refused else ""
+    return "; ".join(filter(None, [result.message, tried]))

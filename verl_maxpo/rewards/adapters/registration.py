@@ -1,57 +1,85 @@
-"""Registers the reward manager ``verifier`` with verl, and has it look at a run before it starts."""
+"""Registers the reward manager ``verifier`` with verl, and stops a run that gets no verdicts."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import logging
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
 from verl_maxpo.guards import expect_parameters
-from verl_maxpo.rewards.config import MANAGER_NAME
+from verl_maxpo.rewards.verdicts import FirstVerdicts
 
 logger = logging.getLogger(__name__)
 
+MANAGER_NAME = "verifier"
+
 
 def register() -> None:
-    """Register the reward manager ``verifier`` when verl has imported its registries, and look at a run before it."""
-    for registry, module in [
-        ("verl.experimental.reward_loop.reward_manager", "verl_maxpo.rewards.adapters.reward_loop"),
-        ("verl.workers.reward_manager", "verl_maxpo.rewards.adapters.legacy"),
-    ]:
-        wrapt.register_post_import_hook(partial(_register_by_import, module), registry)
-    wrapt.register_post_import_hook(check_before_training, "verl.experimental.reward_loop.reward_loop")
+    """Register the reward manager when verl has imported its registry, and watch the first verdicts of a run."""
+    wrapt.register_post_import_hook(register_manager, "verl.experimental.reward_loop.reward_manager")
+    wrapt.register_post_import_hook(watch_first_verdicts, "verl.trainer.ppo.v1.trainer_base")
 
 
-def _register_by_import(name: str, registry: ModuleType) -> None:
+def register_manager(registry: ModuleType) -> None:
+    """Register ``verifier``; where that fails, verl goes on with its other reward managers.
+
+    Without the extra ``rewards`` there is none, in silence: a run that asks for it is told so at its start.
+    """
     try:
-        importlib.import_module(name)
-    except Exception as error:  # verl itself must go on, with its other reward managers
+        importlib.import_module("verl_maxpo.rewards.adapters.reward_loop")
+    except ModuleNotFoundError as error:
+        logger.debug("reward.reward_manager.name=%s is not available: %r", MANAGER_NAME, error)
+    except Exception as error:
         logger.warning("reward.reward_manager.name=%s is not available: %r", MANAGER_NAME, error)
 
 
-def check_before_training(module: ModuleType) -> None:
-    """Let ``verifier`` look at configuration and data before verl starts its reward workers.
+def watch_first_verdicts(module: ModuleType) -> None:
+    """Let verl's V1 trainer stop if the first responses of a run, in validation or training, all have no verdict.
 
-    Its own constructor runs in those, and what it raises there shows after the first rollout. Without this, training
-    works, and a data source that no verifier claims stops it then.
+    An error in a reward worker would not do: it costs the session, which verl logs and leaves out.
     """
     try:
-        expect_parameters(module, "RewardLoopManager.__init__", ["self", "config", "rm_resource_pool"])
+        expect_parameters(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])
+        metrics = ["self", "data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns"]
+        expect_parameters(module, "PPOTrainer._val_metrics_update", [*metrics, "expected_acc_counts"])
     except RuntimeError as error:
-        logger.warning("%s. Until then unknown data sources show after the first rollout only", error)
+        logger.warning("%s. Until then a run goes on without any verdict on its responses", error)
         return
+    first = FirstVerdicts()
 
-    @wrapt.patch_function_wrapper(module, "RewardLoopManager.__init__")
-    def init(wrapped: Callable[..., None], instance: Any, args: Any, kwargs: Any) -> None:
-        config = inspect.signature(wrapped).bind(*args, **kwargs).arguments["config"]
-        if config.reward.reward_manager.name == MANAGER_NAME:
-            from verl_maxpo.rewards.adapters.startup import expect_data_sources
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._val_metrics_update")
+    def val_metrics_update(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        if not first.done and _is_used(instance.config):
+            columns = inspect.signature(wrapped).bind(*args, **kwargs).arguments["reward_extra_infos_dict"]
+            _look(first, (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)))
+        return wrapped(*args, **kwargs)
 
-            expect_data_sources(config)
-        wrapped(*args, **kwargs)
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._compute_advantage")
+    def compute_advantage(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        if not first.done and _is_used(instance.config):
+            _look(first, _reported(inspect.signature(wrapped).bind(*args, **kwargs).arguments["batch"]))
+        return wrapped(*args, **kwargs)
+
+
+def _is_used(config: Any) -> bool:
+    name: str = config.reward.reward_manager.name
+    return name == MANAGER_NAME
+
+
+def _look(first: FirstVerdicts, reported: Iterable[Mapping[str, Any]]) -> None:
+    for row in reported:
+        if row.get("unscored") is not None:  # padding and failed sessions have none
+            first.see(row)
+
+
+def _reported(batch: Any) -> Iterable[Mapping[str, Any]]:
+    import transfer_queue
+
+    fields = ["extra_fields"]
+    data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
+    return (row.get("reward_extra_info") or {} for row in data["extra_fields"].tolist() if isinstance(row, Mapping))

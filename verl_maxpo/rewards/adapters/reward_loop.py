@@ -1,6 +1,8 @@
 """verl's reward manager ``verifier``: ``reward.reward_manager.name=verifier``.
 
-A thin layer over :class:`.scoring.ResponseScorer`, for verl's reward loop; :mod:`.legacy` is for its older registry.
+A thin layer over :class:`.scoring.ResponseScorer`. Every trainer of verl 0.9 takes its reward managers from the reward
+loop's registry, so that there is no other door: ``main_ppo`` with either value of ``trainer.use_v1``,
+``one_step_off_policy`` and ``fully_async_policy``.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
+from verl_maxpo.rewards.adapters.registration import MANAGER_NAME
 from verl_maxpo.rewards.adapters.rows import columns_for_verifier, valid_response
-from verl_maxpo.rewards.adapters.startup import scorer_for_run
-from verl_maxpo.rewards.config import MANAGER_NAME
+from verl_maxpo.rewards.adapters.startup import scorer_for_run, source_column
+from verl_maxpo.rewards.verdicts import FirstVerdicts
 
 
 @register(MANAGER_NAME)
@@ -43,6 +46,10 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
         self._scorer = scorer_for_run(config)
+        self._source_column = source_column(config)
+        # In verl's V1 trainer an error here would only cost a session: its hook looks at what it gets instead.
+        in_v1 = (config.get("transfer_queue") or {}).get("enable", False)
+        self._first_verdicts = None if in_v1 else FirstVerdicts()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score the last response of a session.
@@ -52,11 +59,17 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
 
         Returns:
             ``reward_score`` and ``reward_extra_info``, see :meth:`.scoring.ResponseScorer.score`.
+
+        Raises:
+            NoVerdictError: Outside verl's V1 trainer, if all responses of the run so far ended without a verdict.
         """
         item = data[-1:][0]
         tokens = valid_response(item)
         response = await self.loop.run_in_executor(None, self._decode, tokens)
-        scored = await self._scorer.score(*columns_for_verifier(item, response), num_tokens=len(tokens))
+        row = columns_for_verifier(item, response, self._source_column)
+        scored = await self._scorer.score(*row, num_tokens=len(tokens))
+        if self._first_verdicts is not None:
+            self._first_verdicts.see(scored)
         return {"reward_score": scored["score"], "reward_extra_info": scored}
 
     def _decode(self, tokens: torch.Tensor) -> str:

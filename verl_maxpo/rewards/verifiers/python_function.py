@@ -32,13 +32,14 @@ def verify(
 
     A function that remembers nothing from one call to the next is faster with ``keeps_state: false`` in its route.
 
-    The call is ``name(data_source=, solution_str=, ground_truth=, extra_info=, **options)``. It returns a number or a
-    mapping with ``score`` and perhaps ``acc``, ``pred`` and ``format_ok``.
+    The call is ``name(data_source=, solution_str=, ground_truth=, extra_info=, **options)``; ``extra_info`` has what
+    verl's own managers add to that of the row: ``num_turns``, ``rollout_reward_scores`` and what tools report. It
+    returns a number or a mapping with ``score`` and perhaps ``acc``, ``pred`` and ``format_ok``.
 
     Args:
         response: The response.
         ground_truth: Of the row.
-        extra_info: Of the row; its ``data_source`` is given to the function.
+        extra_info: Of the row, and what verl adds; its ``data_source`` is given to the function.
         path: A Python file, or ``pkg://package.module``.
         name: Of the function.
         score_range: The least and the greatest score, which become 0 and 1.
@@ -63,12 +64,20 @@ def prepare(*, path: str, name: str, score_range: Sequence[float] = (0.0, 1.0), 
     """Load the function, with all it imports, before the process is locked down.
 
     Raises:
-        ValueError: The function is not found, the range is none, or the function is ``async``: it would wait for
-            something outside, and there is no network for a verifier.
+        ValueError: The function is not found, does not take what it is called with, the range is none, or the function
+            is ``async``: it would wait for something outside, and there is no network for a verifier.
     """
     _range(score_range)
-    if inspect.iscoroutinefunction(_function(path, name)):
+    function = _function(path, name)
+    if inspect.iscoroutinefunction(function):
         raise ValueError(f"{name} of {path} is async, but a verifier has no network: use another reward manager for it")
+    try:
+        inspect.signature(function).bind(data_source="", solution_str="", ground_truth="", extra_info={}, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} of {path} is called with data_source, solution_str, ground_truth, extra_info and "
+            f"{options or 'no options'}: {error}"
+        ) from None
 
 
 def _range(score_range: Sequence[float]) -> tuple[float, float]:

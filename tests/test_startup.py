@@ -1,0 +1,186 @@
+"""What is an error before any model is loaded: rewards, data and resources of verl's configuration."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from omegaconf import DictConfig, OmegaConf, open_dict
+from support import toy_reward
+from support.verl_runs import composed
+
+from verl_maxpo import resources, startup
+from verl_maxpo.rewards.adapters.startup import check_rewards
+
+GSM8K, MATH = {"ground_truth": "72"}, {"ground_truth": r"\frac{1}{2}"}
+
+
+@pytest.fixture
+def run_config(tmp_path: Path) -> Any:
+    """Compose a run's configuration with data files of (source, reward_model) rows."""
+
+    def make(*rows: tuple[Any, Any], overrides: tuple[str, ...] = (), **reward_kwargs: Any) -> DictConfig:
+        columns = {"data_source": [source for source, _ in rows], "reward_model": [model for _, model in rows]}
+        pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+        files = [f"data.{name}={tmp_path / 'train.parquet'}" for name in ("train_files", "val_files")]
+        config = composed("maxpo_trainer", "reward.reward_manager.name=verifier", *files, *overrides)
+        with open_dict(config):
+            config.reward.reward_kwargs = {"workers": 1, "timeout": 20, **reward_kwargs}
+        return config
+
+    return make
+
+
+def test_good_rewards_pass_and_the_reward_workers_are_told_the_sources(run_config: Any) -> None:
+    config = run_config(("openai/gsm8k", GSM8K), ("openai/gsm8k", GSM8K), ("aime24", MATH))
+    check_rewards(config)
+    assert list(config.reward.reward_kwargs.data_sources) == ["aime24", "openai/gsm8k"]
+
+
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        ({"verifier": "gsm8k", "method": "flexibel"}, r"method must be one of .*, got 'flexibel'"),
+        (
+            {"verifier": "gsm8k", "metod": "strict"},
+            r"'gsm8k' does not take {'metod': 'strict'}: .*did you mean 'method'",
+        ),
+        ({"verifier": "math", "precison": 3}, r"'math' does not take {'precison': 3}"),
+        (
+            {"verifier": "python_function", "path": "nowhere.py", "name": "f"},
+            r"path must be .*nowhere\.py",
+        ),
+        (
+            {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty", "x": 1},
+            "called with .*'x'",
+        ),
+        ({"verifier": "countdown"}, "cannot use row 0 of .*ground_truth must be like"),
+        ({"verifier": "math", "keeps_state": "no"}, "keeps_state must be true or false, got 'no'"),
+    ],
+)
+def test_a_route_that_would_train_on_zeros_is_an_error(run_config: Any, route: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_rewards(run_config(("openai/gsm8k", GSM8K), routes={"openai/gsm8k": route}))
+
+
+def test_what_a_verifier_tries_and_may_not_do_is_a_warning(run_config: Any, caplog: pytest.LogCaptureFixture) -> None:
+    route = {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty"}
+    check_rewards(run_config(("mine", GSM8K), default_verifier=route))
+    assert "'python_function' of the data source 'mine'" in caplog.text
+    assert "refused: open" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "message"),
+    [
+        ([("nobody", GSM8K)], [], "no verifier claims the data source 'nobody'"),
+        ([("apps", GSM8K)], [], r"are programs, which run in a sandbox service only: set reward\.sandbox_fusion\.url"),
+        ([("aime24", MATH), (None, MATH)], [], "data_source must be text, but row 1 has None"),
+        ([("aime24", MATH)], ["data.reward_fn_key=origin"], "has no column origin"),
+        ([("aime24", MATH)], ["data.val_files=missing.parquet"], r"missing\.parquet does not exist"),
+        (
+            [("aime24", MATH)],
+            ["reward.custom_reward_function.path=my.py", "reward.custom_reward_function.name=f"],
+            "python_function, path: my.py, name: f",
+        ),
+        ([("aime24", MATH)], ["reward.reward_model.enable=true"], "without asking"),
+        (
+            [("aime24", MATH)],
+            ["reward.reward_manager.name=verifer"],
+            "did you mean 'verifier'",
+        ),
+    ],
+)
+def test_unusable_rewards_are_an_error(run_config: Any, rows: Any, overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_rewards(run_config(*rows, overrides=tuple(overrides)))
+
+
+def test_files_that_cannot_be_read_here_are_left_to_the_workers(
+    run_config: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = run_config(("aime24", MATH), overrides=("data.train_files=hdfs://host/train.parquet",))
+    check_rewards(config)
+    assert config.reward.reward_kwargs.data_sources is None
+    assert "hdfs://host/train.parquet is no local parquet or JSON file" in caplog.text
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "verl_maxpo.rewards.adapters.startup", None)
+    reward = {"reward_manager": {"name": "verifier"}}
+    with pytest.raises(ValueError, match=r"pip install 'verl-maxpo\[rewards\]'"):
+        startup._check_rewards(OmegaConf.create({"reward": reward}))
+    reward["reward_manager"]["name"] = "naive"
+    startup._check_rewards(OmegaConf.create({"reward": reward}))
+
+
+@pytest.mark.parametrize(
+    ("slots", "overrides", "message"),
+    [
+        (2, [], r"needs 13 CPU slots of Ray, which will have 2.*units=1 \(now 8\) saves 7.*num_cpus=13"),
+        (12, [], "needs 13 CPU slots"),
+        (13, [], None),
+        (5, ["transfer_queue.backend.SimpleStorage.num_data_storage_units=1"], r"needs 6 .*forever: ray_kwargs"),
+        (6, ["transfer_queue.backend.SimpleStorage.num_data_storage_units=1"], None),
+        (2, ["trainer.nnodes=2"], None),
+        (2, ["trainer.use_v1=false"], None),
+        (2, ["+ray_kwargs.ray_init.address=auto"], None),
+    ],
+)
+def test_a_run_that_would_wait_for_cores_forever_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, slots: int, overrides: list[str], message: str | None
+) -> None:
+    monkeypatch.setattr("ray._private.utils.read_ray_address", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    one_gpu = [f"ray_kwargs.ray_init.num_cpus={slots}", "trainer.n_gpus_per_node=1", *overrides]
+    config = composed("ppo_trainer", *one_gpu, package="verl.trainer.config")
+    if message is None:
+        resources.check_slots(config)
+    else:
+        with pytest.raises(ValueError, match=message):
+            resources.check_slots(config)
+
+
+@pytest.mark.parametrize(
+    ("hook", "name", "parameters"),
+    [
+        (startup.check_validated, "validate_config", "config, use_reference_policy, use_critic"),
+        (startup.check_run, "run_ppo", "config, task_runner_class"),
+    ],
+)
+def test_both_doors_of_a_run_are_watched(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hook: Any, name: str, parameters: str
+) -> None:
+    checked: list[Any] = []
+    monkeypatch.setattr(startup, "check", checked.append)
+    module = types.ModuleType("verl.door")
+    exec(f"def {name}({parameters}): return 'done'", module.__dict__)
+    hook(module)
+    assert getattr(module, name)(*parameters.replace("config", "0").split(", ")) == "done"
+    assert checked == ["0"]
+    changed = types.ModuleType("verl.changed")
+    exec(f"def {name}(everything): return 'done'", changed.__dict__)
+    hook(changed)
+    assert "verl has changed" in caplog.text
+    assert getattr(changed, name)(1) == "done"
+
+
+def test_main_ppo_stops_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-path", "pkg://verl_maxpo.config"]
+    overrides = [
+        "--config-name",
+        "maxpo_trainer",
+        "reward.reward_manager.name=verifer",
+        "hydra.run.dir=/tmp/verl_maxpo",
+    ]
+    slots = ["ray_kwargs.ray_init.num_cpus=64"]
+    done = subprocess.run([*command, *overrides, *slots], capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "did you mean 'verifier'?" in done.stderr, done.stderr
+    assert "ray init kwargs" not in done.stdout
