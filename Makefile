@@ -13,7 +13,7 @@ TORCH_SOURCE := $(if $(wildcard $(PIP_FIND_LINKS)/torch-*),--find-links "$(PIP_F
 REQUIREMENTS := pyproject.toml requirements/cpu.txt requirements/overrides.txt requirements/vllm-shim/pyproject.toml
 INSTALLED    := $(VENV)/.installed
 
-.PHONY: help setup lock quickstart test lint test-fast test-slow coverage clean
+.PHONY: help setup lock quickstart test lint docs test-fast test-slow coverage clean
 
 help:
 	@echo "make quickstart   train a tiny language model with MaxPO in verl, on CPU, and show pass@k before and after"
@@ -43,7 +43,7 @@ lock: | $(UV)
 quickstart: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/quickstart.sh
 
-test: lint test-fast test-slow
+test: lint docs test-fast test-slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -57,8 +57,11 @@ test-fast: $(INSTALLED)
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 coverage: $(INSTALLED)
 	$(BIN)/pytest -m "not slow" --cov --cov-report=term --doctest-modules verl_maxpo tests
 
 clean:
-	rm -rf $(VENV) .uv outputs
+	rm -rf $(VENV) .uv outputs site
