@@ -87,6 +87,8 @@ def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
     ragged = choices(write_rollouts(tmp_path / "ragged", [[0, 1, 1, 0], [0, 1]]), [1, 4], [3, 9])
     assert [(row.n, row.k, row.groups) for row in ragged.rows] == [(4, 1, 2), (3, 1, 1)]
     assert ragged.notes == [
+        "ragged, all: 1 of 2 prompts have fewer samples than the others, 2 instead of 4 at step 1: verl's dumps lack "
+        "sessions that failed",
         "ragged: n=9 is not shown, as no group has that many responses",
         "ragged: k=4 is not shown for n=4, as it needs k + 1 responses",
         "ragged: k=4 is not shown for n=3, as it needs k + 1 responses",

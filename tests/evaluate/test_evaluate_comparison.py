@@ -129,8 +129,38 @@ def test_prompts_with_too_few_samples_are_counted(tmp_path: Path) -> None:
     row = only(result.estimates, metric="pass@k", k=4)
     assert (row.value, row.prompts, row.too_few) == (pytest.approx(1 / 3), 3, 1)
     assert result.notes == [
+        "a, all: 1 of 4 prompts have fewer samples than the others, 1 instead of 4 at step 5: verl's dumps lack "
+        "sessions that failed",
         "a, all: 1 of 4 prompts have fewer than 4 samples and do not count for k=4 at step 5",
         "no prompt has 8 samples: nothing is shown for k=8",
+    ]
+
+
+def test_missing_samples_are_wrong_where_n_is_given(tmp_path: Path) -> None:
+    """As if they were in the dump with a score of 0, except for max@k."""
+    whole = write_dump(tmp_path / "whole", 5, {"p": 1, "q": 0}, pred="7", score=2.0)
+    run = write_dump(tmp_path / "a", 5, {"p": 1}, n=2, pred="7", score=2.0)
+    with (run / "validation" / "5.jsonl").open("a") as dump:
+        dump.writelines((whole / "validation" / "5.jsonl").read_text().splitlines(keepends=True)[4:])
+    result = compare(read_runs([run]), None, 4)
+    assert result.ks == [1, 2, 4]
+    assert only(result.estimates, metric="pass@k", k=1).value == pytest.approx(1 / 8)
+    assert only(result.estimates, metric="pass@k", k=4).value == pytest.approx(1 / 2)
+    # Of p's samples one is right, one wrong with the same answer, two are missing: a vote of two against two.
+    assert only(result.estimates, metric="maj@k", k=4).value == pytest.approx(0.5 * 0.5 / 2)
+    assert only(result.estimates, metric="max@k", k=4).prompts == 1
+    assert result.notes[0].startswith("a, all: 2 of 8 samples are missing at step 5, of 1 prompts: they count as wrong")
+
+
+def test_duplicated_prompts_are_said(tmp_path: Path) -> None:
+    run = write_dump(tmp_path / "a", 5, {"p": 1, "q": 0, "r": 0}, data_source="x")
+    lines = (run / "validation" / "5.jsonl").read_text()
+    again = "".join(lines.splitlines(keepends=True)[:4])
+    (run / "validation" / "5.jsonl").write_text(lines + again + again.replace('"x"', '"y"'))
+    assert comparison_of(run).notes == [
+        "a, x: 1 of 3 prompts have more samples than they should, 8 instead of 4 at step 5: a problem that stands "
+        "twice in the data set is one group here",
+        "a: 1 prompts are in several data sources (x, y) and count in each",
     ]
 
 

@@ -132,7 +132,7 @@ MALFORMED = {
 @pytest.mark.parametrize("line", MALFORMED, ids=range(len(MALFORMED)))
 def test_malformed_lines_are_counted(tmp_path: Path, line: bytes) -> None:
     file = tmp_path / "3.jsonl"
-    file.write_bytes(b"\n".join([GOOD, b"  ", line, GOOD, line]))
+    file.write_bytes(b"\n".join([GOOD, b"  ", line, GOOD, line, b""]))
     run = read(file)
     assert scores(run.cells["all", 3]) == [[1, 1]]
     assert all(len(samples) for samples in run.cells.values())
@@ -143,13 +143,16 @@ def test_malformed_lines_are_counted(tmp_path: Path, line: bytes) -> None:
     assert str(malformed).startswith(f"{file}: 2 malformed lines left out (line 3: ")
 
 
-def test_a_truncated_last_line_is_counted(tmp_path: Path) -> None:
-    (tmp_path / "3.jsonl").write_bytes(GOOD + b"\n" + GOOD[:-5])
-    assert str(read(tmp_path).malformed[0]).endswith("(line 2: Input data was truncated)")
+@pytest.mark.parametrize("rest", [GOOD[:-5], '{"input": "ü'.encode()[:-1]])
+def test_a_dump_that_ends_in_mid_line_says_so(tmp_path: Path, rest: bytes) -> None:
+    (tmp_path / "3.jsonl").write_bytes(GOOD + b"\n" + rest)
+    assert str(read(tmp_path).malformed[0]) == (
+        f"{tmp_path / '3.jsonl'} ends in mid-line: the run was probably stopped while writing; 1 lines read"
+    )
 
 
 def test_only_the_first_malformed_lines_are_shown(tmp_path: Path) -> None:
-    (tmp_path / "3.jsonl").write_bytes(b"\n".join([GOOD, *[b"{"] * 1000]))
+    (tmp_path / "3.jsonl").write_bytes(b"\n".join([GOOD, *[b"{"] * 1000, b""]))
     [malformed] = read(tmp_path).malformed
     assert malformed.count == 1000
     assert [number for number, _ in malformed.first] == [2, 3, 4, 5, 6]

@@ -10,6 +10,11 @@ do; acc, data_source, step and pred are used where they are. Runs whose names
 differ by -seed<N> only are averaged; prompts of different runs are matched by
 their text. pass@k is of acc if that is 0 or 1 throughout, else of score if that
 is; otherwise there is max@k of score only.
+
+verl's dumps lack samples whose session failed, which verl's own metrics count
+as wrong. With --n, the number of samples that each prompt should have, those
+that are missing are wrong here too; max@k leaves them out. A prompt without any
+sample is not in a dump and cannot be counted.
 """
 
 from __future__ import annotations
@@ -33,6 +38,9 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--k", type=positive, nargs="+", metavar="K", help="default: the powers of two up to the number of samples"
     )
+    parser.add_argument(
+        "--n", type=positive, metavar="N", help="samples that each prompt should have; missing ones are wrong"
+    )
     parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", help=_METRICS_HELP)
     parser.add_argument("--all-steps", action="store_true", help="show every step, not only the first and the last")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .md, .png and .html there")
@@ -42,7 +50,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Evaluate the runs and show what comes of it."""
-    comparison = compare(read(options.paths), options.k)
+    comparison = compare(read(options.paths), options.k, options.n)
     if not comparison.estimates:
         raise nothing_left(comparison.notes)
     sources = {row.data_source for row in comparison.averages}

@@ -17,7 +17,7 @@ from verl_maxpo.best_of_k.baselines import BASELINES
 from verl_maxpo.best_of_k.groups import ranked_groups
 from verl_maxpo.best_of_k.kinds import KINDS, shares_of_kinds
 from verl_maxpo.best_of_k.objectives import Objective
-from verl_maxpo.evaluate.dumps import Run, Samples, describe_unread
+from verl_maxpo.evaluate.dumps import Run, Samples, describe_sizes, describe_unread
 from verl_maxpo.evaluate.estimates import Floats, Ints, max_at_k_by_prompt
 from verl_maxpo.evaluate.tables import Table, number
 
@@ -78,7 +78,7 @@ def choose_k(runs: list[Run], ks: list[int] | None = None, ns: list[int] | None 
     Returns:
         The choices. A k that needs more than n samples (k + 1) is left out, with a note.
     """
-    choices = Choices(notes=list(describe_unread(runs)))
+    choices = Choices(notes=[*describe_unread(runs), *describe_sizes(runs)])
     for run in runs:
         batches = list(run.cells.values())
         n = max(int(np.bincount(batch.labels).max()) for batch in batches)

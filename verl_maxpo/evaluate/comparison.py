@@ -9,7 +9,7 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_maxpo.evaluate.dumps import Run, Samples, describe_unread
+from verl_maxpo.evaluate.dumps import Run, Samples, describe_sizes, describe_unread
 from verl_maxpo.evaluate.estimates import (
     Floats,
     Interval,
@@ -76,22 +76,24 @@ class _Pair:
     prompts: NDArray[np.int64]
 
 
-def compare(runs: list[Run], ks: list[int] | None = None) -> Comparison:
+def compare(runs: list[Run], ks: list[int] | None = None, n: int | None = None) -> Comparison:
     """Evaluate runs.
 
     Args:
         runs: At least one.
         ks: At least 1 each; None for the powers of two up to the median number of samples of a prompt.
+        n: How many samples each prompt should have: those that are missing count as wrong, as in verl's own metrics,
+            except in max@k, which leaves them out. None to count what is there.
 
     Returns:
         The comparison.
     """
-    ks = sorted(set(ks or _powers_of_two(runs)))
-    comparison = Comparison(ks, notes=list(describe_unread(runs)))
+    ks = sorted(set(ks or _powers_of_two(runs, n or 1)))
+    comparison = Comparison(ks, notes=[*describe_unread(runs), *describe_sizes(runs, n)])
     for source in dict.fromkeys(source for run in runs for source, _ in run.cells):
         fields = _fields(runs, source, comparison.notes)
         cells = {
-            (run.name, step): _evaluate(run, samples, fields, ks)
+            (run.name, step): _evaluate(run, samples, fields, ks, n or 0)
             for run in runs
             for (name, step), samples in sorted(run.cells.items(), key=lambda cell: step_order(cell[0][1]))
             if name == source
@@ -104,9 +106,9 @@ def compare(runs: list[Run], ks: list[int] | None = None) -> Comparison:
     return comparison
 
 
-def _powers_of_two(runs: list[Run]) -> list[int]:
+def _powers_of_two(runs: list[Run], n: int) -> list[int]:
     sizes = np.concatenate([np.bincount(samples.labels) for run in runs for samples in run.cells.values()])
-    return [2**exponent for exponent in range(int(np.median(sizes)).bit_length())]
+    return [2**exponent for exponent in range(max(n, int(np.median(sizes))).bit_length())]
 
 
 def _fields(runs: list[Run], source: str, notes: list[str]) -> _Fields:
@@ -135,22 +137,27 @@ def _correctness(acc: Floats, score: Floats, source: str, notes: list[str]) -> s
     return "score" if usable else None
 
 
-def _evaluate(run: Run, samples: Samples, fields: _Fields, ks: list[int]) -> _Evaluated:
+def _evaluate(run: Run, samples: Samples, fields: _Fields, ks: list[int], n: int) -> _Evaluated:
+    """Evaluate one cell; samples that are missing from n are wrong where correctness is known."""
     labels, scores = samples.labels, np.array(samples.score)
+    values = {}
+    if fields.rewards:
+        values = {(MAX, k): value for k, value in max_at_k_by_prompt(labels, scores, ks).items()}
     sizes = np.bincount(labels)
-    correct = None if fields.correctness is None else np.array(getattr(samples, fields.correctness))
-    solved, values = None, {}
-    if correct is not None:
+    solved = None
+    if fields.correctness is not None:
+        missing = np.repeat(np.arange(len(sizes)), np.maximum(n - sizes, 0))
+        labels, sizes = np.concatenate([labels, missing]), np.maximum(sizes, n)
+        scores = correct = np.concatenate([getattr(samples, fields.correctness), np.zeros(len(missing))])
         counts = np.bincount(labels, weights=correct).astype(np.int64)
         solved = counts > 0
-        values = {(PASS, k): pass_at_k_by_prompt(sizes, counts, k) for k in ks}
+        values |= {(PASS, k): pass_at_k_by_prompt(sizes, counts, k) for k in ks}
         values |= {(ALL, k): pass_hat_k_by_prompt(sizes, counts, k) for k in ks}
         if fields.answers:
-            majority = majority_at_k_by_prompt(labels, np.array(samples.pred, dtype=np.int64), correct, ks)
+            answers = np.concatenate([np.array(samples.pred, dtype=np.int64), np.zeros_like(missing)])
+            majority = majority_at_k_by_prompt(labels, answers, correct, ks)
             values |= {(MAJORITY, k): value for k, value in majority.items()}
-    if fields.rewards:
-        values |= {(MAX, k): value for k, value in max_at_k_by_prompt(labels, scores, ks).items()}
-    best = verl_best_at_k_by_prompt(labels, scores if correct is None else correct, ks)
+    best = verl_best_at_k_by_prompt(labels, scores, ks)
     values |= {(VERL, k): value for k, value in best.items()}
     return _Evaluated(run, samples.prompts, sizes, solved, values)
 

@@ -92,11 +92,13 @@ class Malformed:
         file: The file.
         count: How many.
         first: Line number and reason of the first few.
+        unfinished: Number of the last line, if the file ends in the middle of it; it is not one of ``count``.
     """
 
     file: Path
     count: int = 0
     first: list[tuple[int, str]] = field(default_factory=list)
+    unfinished: int | None = None
 
     def add(self, number: int, reason: str) -> None:
         """Count one more."""
@@ -105,9 +107,18 @@ class Malformed:
             self.first.append((number, reason))
 
     def __str__(self) -> str:
+        return "\n".join(self.sentences())
+
+    def sentences(self) -> Iterator[str]:
+        """Say what could not be used."""
+        if self.unfinished:
+            read = self.unfinished - 1
+            yield f"{self.file} ends in mid-line: the run was probably stopped while writing; {read} lines read"
+        if not self.count:
+            return
         shown = "; ".join(f"line {number}: {reason}" for number, reason in self.first)
         more = "; ..." if self.count > len(self.first) else ""
-        return f"{self.file}: {self.count} malformed lines left out ({shown}{more})"
+        yield f"{self.file}: {self.count} malformed lines left out ({shown}{more})"
 
 
 @dataclass
@@ -233,8 +244,11 @@ class _Reader:
                 try:
                     self._add(self._decode(text), step)
                 except (ValueError, RecursionError) as error:
-                    malformed.add(number, str(error))
-        if malformed.count:
+                    if text.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
+                        malformed.add(number, str(error))
+                    else:
+                        malformed.unfinished = number
+        if malformed.count or malformed.unfinished:
             self._run.malformed.append(malformed)
 
     def _decode(self, text: bytes) -> Line:
@@ -313,6 +327,77 @@ def describe_unread(runs: list[Run]) -> Iterator[str]:
         A sentence for each file with malformed lines and each run with padding rows.
     """
     for run in runs:
-        yield from map(str, run.malformed)
+        for malformed in run.malformed:
+            yield from malformed.sentences()
         if run.padding:
             yield f"{run.name}: {run.padding} padding rows of verl's trainer left out"
+
+
+def describe_sizes(runs: list[Run], n: int | None = None) -> Iterator[str]:
+    """Say which prompts have other numbers of samples than they should, and which are in several data sources.
+
+    Args:
+        runs: What to look at.
+        n: How many samples each prompt should have; None for as many as most of the same cell have.
+
+    Yields:
+        Sentences, for each data source of a run about the step where most are concerned.
+    """
+    for run in runs:
+        for source in dict.fromkeys(source for source, _ in run.cells):
+            sizes = {step: np.bincount(cell.labels) for (of, step), cell in run.cells.items() if of == source}
+            yield from _describe_few(f"{run.name}, {source}", sizes, n)
+            yield from _describe_many(f"{run.name}, {source}", sizes, n)
+        yield from _describe_shared(run)
+
+
+def _describe_few(where: str, sizes: dict[int | None, NDArray[np.int64]], n: int | None) -> Iterator[str]:
+    missing = {step: np.maximum((n or _usual(of)) - of, 0) for step, of in sizes.items()}
+    step = max(missing, key=lambda step: int(missing[step].sum()))
+    samples, prompts = int(missing[step].sum()), int(np.count_nonzero(missing[step]))
+    if samples and n:
+        yield (
+            f"{where}: {samples} of {n * len(missing[step])} samples are missing{_at(step, missing)}, of {prompts} "
+            "prompts: they count as wrong, except in max@k, which leaves them out"
+        )
+    elif samples:
+        yield (
+            f"{where}: {prompts} of {len(missing[step])} prompts have fewer samples than the others, "
+            f"{int(sizes[step].min())} instead of {_usual(sizes[step])}{_at(step, missing)}: "
+            "verl's dumps lack sessions that failed"
+        )
+
+
+def _describe_many(where: str, sizes: dict[int | None, NDArray[np.int64]], n: int | None) -> Iterator[str]:
+    above = {step: np.maximum(of - (n or _usual(of)), 0) for step, of in sizes.items()}
+    step = max(above, key=lambda step: np.count_nonzero(above[step]))
+    prompts = int(np.count_nonzero(above[step]))
+    if prompts:
+        yield (
+            f"{where}: {prompts} of {len(above[step])} prompts have more samples than they should, "
+            f"{int(sizes[step].max())} instead of {n or _usual(sizes[step])}{_at(step, above)}: a problem that stands "
+            "twice in the data set is one group here"
+        )
+
+
+def _usual(sizes: NDArray[np.int64]) -> int:
+    """Return the number of samples that most prompts have, the larger of two that are as frequent."""
+    counts = np.bincount(sizes)
+    return int(np.flatnonzero(counts == counts.max())[-1])
+
+
+def _at(step: int | None, by_step: dict[int | None, NDArray[np.int64]]) -> str:
+    more = sum(bool(of.any()) for of in by_step.values()) - 1
+    where = "" if step is None else f" at step {step}"
+    return where + (f" ({more} other steps are no worse)" if more else "")
+
+
+def _describe_shared(run: Run) -> Iterator[str]:
+    sources: dict[bytes, dict[str, None]] = {}
+    for (source, _), cell in run.cells.items():
+        for key in cell.prompts:
+            sources.setdefault(key, {})[source] = None
+    shared = [list(of) for of in sources.values() if len(of) > 1]
+    if shared:
+        names = ", ".join(dict.fromkeys(name for of in shared for name in of))
+        yield f"{run.name}: {len(shared)} prompts are in several data sources ({names}) and count in each"

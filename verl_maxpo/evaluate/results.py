@@ -48,10 +48,6 @@ class Average:
 
     Attributes:
         label: Name of the runs without seed.
-        data_source: As :class:`Estimate`.
-        step: As :class:`Estimate`.
-        metric: As :class:`Estimate`.
-        k: As :class:`Estimate`.
         value: Mean over seeds.
         std: Sample standard deviation over seeds, None for one run.
         interval: Over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
@@ -74,10 +70,6 @@ class Coverage:
     """How many prompts one run never solves.
 
     Attributes:
-        run: As :class:`Estimate`.
-        label: As :class:`Estimate`.
-        data_source: As :class:`Estimate`.
-        step: As :class:`Estimate`.
         prompts: Number of prompts.
         smallest_n: The fewest samples of a prompt.
         largest_n: The most.
@@ -112,9 +104,6 @@ class Difference:
     Attributes:
         candidate: What it is subtracted from.
         reference: What is subtracted.
-        data_source: As :class:`Estimate`.
-        metric: As :class:`Estimate`.
-        k: As :class:`Estimate`.
         value: Mean over prompts.
         interval: 95% confidence interval over prompts, given these runs; None where there can be none.
         std: Sample standard deviation over seeds of the runs' differences, None for fewer than 2 seeds in common.
@@ -137,9 +126,6 @@ class Matching:
     """Which prompts two sides share, and which of them only one solves.
 
     Attributes:
-        candidate: As :class:`Difference`.
-        reference: As :class:`Difference`.
-        data_source: As :class:`Estimate`.
         matched: Prompts that both runs of a pair have.
         unmatched: Other prompts of any of these runs.
         only_candidate: Fraction of the matched that the run of ``candidate`` solves in any of its samples and that of
