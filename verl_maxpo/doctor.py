@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
+from tqdm import tqdm
 
 from verl_maxpo import TESTED_VERL
 from verl_maxpo.rewards.isolation.pool import probe_layers
@@ -169,6 +170,11 @@ def _ray_cluster(nodes: int, gpus: int, wait: float) -> Iterator[Finding]:
 
 
 def _free_gpus(nodes: int, gpus: int, wait: float) -> Finding:
+    with tqdm(desc="waiting for nodes", total=wait, unit="s", delay=2, leave=False, disable=None) as bar:
+        return _wait_for_gpus(nodes, gpus, wait, bar)
+
+
+def _wait_for_gpus(nodes: int, gpus: int, wait: float, bar: tqdm[NoReturn]) -> Finding:
     deadline = time.monotonic() + wait
     while True:
         found = _free_gpus_of_nodes()
@@ -179,7 +185,9 @@ def _free_gpus(nodes: int, gpus: int, wait: float) -> Finding:
             text = f"{nodes} nodes with {gpus} free GPUs each are needed, found {len(found)} in {wait:g} s: {there}"
             fix = "start what is missing, stop jobs that hold GPUs (`ray job list`), or lower NNODES or GPUS"
             return Finding("fail", text, fix)
+        bar.set_postfix_str(there, refresh=False)
         time.sleep(1)
+        bar.update()
 
 
 def _free_gpus_of_nodes() -> list[tuple[str, float]]:

@@ -25,7 +25,7 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -33,6 +33,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from verl_maxpo.rewards.verifiers.answers import canonical_answer
 
@@ -166,14 +167,17 @@ def read_runs(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
         OSError: A file cannot be read.
     """
     paths = [run for path in paths for run in find_runs(path)]
-    return [_read_run(name, path, by_uid) for name, path in zip(_distinct_names(paths), paths, strict=True)]
+    names, files = _distinct_names(paths), [_files(path) for path in paths]
+    size = sum(file.stat().st_size for of_run in files for file in of_run)
+    with tqdm(desc="reading", total=size, unit="B", unit_scale=True, delay=2, leave=False, disable=None) as bar:
+        return [_read_run(*run, by_uid, bar.update) for run in zip(names, paths, files, strict=True)]
 
 
-def _read_run(name: str, path: Path, by_uid: bool) -> Run:
+def _read_run(name: str, path: Path, files: list[Path], by_uid: bool, advance: Callable[[int], object]) -> Run:
     run = Run(name)
     reader = _Reader(run, by_uid)
-    for file in _files(path):
-        reader.read(file)
+    for file in files:
+        reader.read(file, advance)
     if not run.cells:
         unusable = "".join(f"\n{malformed}" for malformed in run.malformed)
         raise ValueError(
@@ -233,12 +237,13 @@ class _Reader:
         self._decoder = msgspec.json.Decoder(Line)
         self._session: tuple[str, Samples] | None = None  # of the last row
 
-    def read(self, file: Path) -> None:
+    def read(self, file: Path, advance: Callable[[int], object]) -> None:
         malformed = Malformed(file)
         step = _step_of(file)
         self._session = None
         with file.open("rb") as lines:
             for number, text in enumerate(lines, start=1):
+                advance(len(text))
                 if text.isspace():
                     continue
                 try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +14,11 @@ from numpy.typing import NDArray
 from verl_maxpo.evaluate.results import Average, Comparison
 
 CAPTION = "bars and bands: standard deviation over seeds, for a single run the 95% interval over prompts"
+
+
+# Okabe and Ito's, which colour-blind readers tell apart, darker ones first; markers do the same without colour.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+_MARKERS = "osD^vPX"
 
 
 def draw(comparison: Comparison, file: Path) -> None:
@@ -58,7 +64,7 @@ def _bounds(rows: list[Average]) -> NDArray[np.float64]:
 
 
 def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
-    for colour, (label, rows) in enumerate(_lines(comparison, source).items()):
+    for number, (label, rows) in enumerate(_lines(comparison, source).items()):
         steps = comparison.steps(label, source)
         for step in dict.fromkeys([steps[0], steps[-1]]):
             chosen = [row for row in rows if row.step == step]
@@ -68,10 +74,8 @@ def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
                 [row.k for row in chosen],
                 values,
                 yerr=np.abs(_bounds(chosen) - values),
-                fmt="o--" if start else "o-",
-                color=f"C{colour}",
-                alpha=0.5 if start else 1,
                 capsize=3,
+                **_style(number, "--" if start else "-"),
                 label=label if len(steps) < 2 else f"{label}, step {step}",
             )
     axes.set_xscale("log")
@@ -82,18 +86,29 @@ def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
 
 def _against_steps(comparison: Comparison, source: str, axes: Axes) -> None:
     metric = comparison.main_metric(source)
-    for colour, (label, rows) in enumerate(_lines(comparison, source).items()):
+    for number, (label, rows) in enumerate(_lines(comparison, source).items()):
         known = sorted((row for row in rows if row.step is not None), key=lambda row: row.step or 0)
         ks = sorted({row.k for row in known})
         for k in dict.fromkeys([*ks[:1], *ks[-1:]]):
             chosen = [row for row in known if row.k == k]
-            style = "o-" if k == ks[-1] else "o:"
+            style = _style(number, "-" if k == ks[-1] else ":")
             name = f"{label} {metric.replace('k', str(k))}"
             steps = [row.step or 0 for row in chosen]
-            axes.plot(steps, [row.value for row in chosen], style, color=f"C{colour}", label=name)
-            axes.fill_between(steps, *_bounds(chosen), color=f"C{colour}", alpha=0.15, linewidth=0)
+            axes.plot(steps, [row.value for row in chosen], label=name, **style)
+            axes.fill_between(steps, *_bounds(chosen), color=style["color"], alpha=0.15, linewidth=0)
     axes.set(xlabel="training step", title="during training")
     _finish(axes)
+
+
+def _style(number: int, line: str) -> dict[str, Any]:
+    """Return how the lines of a label look: full markers on solid lines, hollow ones on others."""
+    colour = _COLOURS[number % len(_COLOURS)]
+    return {
+        "color": colour,
+        "linestyle": line,
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markerfacecolor": colour if line == "-" else "white",
+    }
 
 
 def _finish(axes: Axes) -> None:
