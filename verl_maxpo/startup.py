@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -21,8 +22,9 @@ from verl_maxpo.guards import expect_parameters
 logger = logging.getLogger(__name__)
 
 
+@cache
 def register() -> None:
-    """Have the checks made when verl validates a configuration or starts a run."""
+    """Have the checks made when verl validates a configuration or starts a run, once."""
     wrapt.register_post_import_hook(check_validated, "verl.utils.config")
     wrapt.register_post_import_hook(check_run, "verl.trainer.main_ppo")
 

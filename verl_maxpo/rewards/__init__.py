@@ -5,7 +5,7 @@
 - :mod:`.config` and :mod:`.scoring`: the options, and what becomes of a response with them,
 - :mod:`.check`: every gold answer of a data set against its own verifier,
 - :mod:`.isolation`: the child processes in which verifiers run,
-- :mod:`.adapters`: how verl reaches all this: its reward loop and older registry, ``custom_reward_function``, the
+- :mod:`.adapters`: how verl reaches all this: its reward loop, ``custom_reward_function``, the
   service that runs programs, the check before training.
 """
 

@@ -8,6 +8,9 @@ from typing import Any
 #: How many responses without a verdict, from the start of a run, are too many.
 FIRST_RESPONSES = 64
 
+#: What is looked at of what the reward manager reports.
+COLUMNS = ("unscored", "data_source", "reason")
+
 
 class NoVerdictError(RuntimeError):
     """No response of a run could be scored so far."""

@@ -6,21 +6,23 @@ import importlib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
 from verl_maxpo.guards import expect_parameters
-from verl_maxpo.rewards.verdicts import FirstVerdicts
+from verl_maxpo.rewards.verdicts import COLUMNS, FirstVerdicts
 
 logger = logging.getLogger(__name__)
 
 MANAGER_NAME = "verifier"
 
 
+@cache
 def register() -> None:
-    """Register the reward manager when verl has imported its registry, and watch the first verdicts of a run."""
+    """Register the reward manager when verl has imported its registry, and watch the first verdicts of a run, once."""
     wrapt.register_post_import_hook(register_manager, "verl.experimental.reward_loop.reward_manager")
     wrapt.register_post_import_hook(watch_first_verdicts, "verl.trainer.ppo.v1.trainer_base")
 
@@ -32,10 +34,10 @@ def register_manager(registry: ModuleType) -> None:
     """
     try:
         importlib.import_module("verl_maxpo.rewards.adapters.reward_loop")
-    except ModuleNotFoundError as error:
-        logger.debug("reward.reward_manager.name=%s is not available: %r", MANAGER_NAME, error)
     except Exception as error:
-        logger.warning("reward.reward_manager.name=%s is not available: %r", MANAGER_NAME, error)
+        of_an_extra = isinstance(error, ModuleNotFoundError) and not str(error.name).startswith(("verl", "torch"))
+        level = logging.DEBUG if of_an_extra else logging.WARNING
+        logger.log(level, "reward.reward_manager.name=%s is not available: %r", MANAGER_NAME, error)
 
 
 def watch_first_verdicts(module: ModuleType) -> None:
@@ -54,9 +56,10 @@ def watch_first_verdicts(module: ModuleType) -> None:
 
     @wrapt.patch_function_wrapper(module, "PPOTrainer._val_metrics_update")
     def val_metrics_update(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-        if not first.done and _is_used(instance.config):
+        if not first.done:
             columns = inspect.signature(wrapped).bind(*args, **kwargs).arguments["reward_extra_infos_dict"]
-            _look(first, (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)))
+            names = [name for name in COLUMNS if name in columns]
+            _look(first, (dict(zip(names, row, strict=True)) for row in zip(*map(columns.get, names), strict=True)))
         return wrapped(*args, **kwargs)
 
     @wrapt.patch_function_wrapper(module, "PPOTrainer._compute_advantage")
