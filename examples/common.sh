@@ -14,6 +14,7 @@ GPUS=${GPUS:-1}
 [ ! -d "$MODEL" ] || MODEL=$(realpath "$MODEL") # else a name of the hub
 OUT=$(realpath -m "${OUT:-outputs/$RECIPE/$(basename "$MODEL")}")
 DATA=$(realpath -m "${DATA:-outputs/data}")
+PREPARE=${PREPARE:-true}
 CHECK=${CHECK:-true}
 TAG=${TAG:-}
 # --------------------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ END
 
 print_settings() {
     local name
-    for name in "${FIXED[@]}" STEPS OUT DATA CHECK TAG RUN; do echo "$name=${!name}"; done | sort -u
+    for name in "${FIXED[@]}" STEPS OUT DATA PREPARE CHECK TAG RUN; do echo "$name=${!name}"; done | sort -u
 }
 
 OVERRIDES=("$@")
@@ -76,8 +77,9 @@ if [ "${1:-}" = --settings ]; then
     exit
 fi
 
-prepare() { # prepare NAME SOURCE [option...]: a data set in $DATA/NAME, unless there is one; to train and evaluate on
-    [ -f "$DATA/$1/manifest.json" ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}"
+prepare() { # prepare NAME SOURCE [option...]: a data set in $DATA/NAME, if it is not there, to train and evaluate on
+    [ "$PREPARE" != true ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}" ||
+        { echo "no data as this script needs them, see above; train on what is there with PREPARE=false" >&2; exit 1; }
     TRAIN_FILE=$DATA/$1/train.parquet
     TEST_FILES=("$DATA/$1/test.parquet")
 }

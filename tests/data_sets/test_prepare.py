@@ -335,28 +335,54 @@ def test_again_does_nothing(
     assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("harm", ["change", "remove", "manifest"])
+@pytest.mark.parametrize("harm", ["change", "remove"])
 def test_what_was_tampered_with_is_made_anew(tmp_path: Path, harm: str) -> None:
     assert run("gsm8k", tmp_path) == 0
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     train = tmp_path / "train.parquet"
     if harm == "change":
         train.write_bytes(train.read_bytes()[:-1] + b"x")
-    elif harm == "remove":
-        train.unlink()
     else:
-        (tmp_path / "manifest.json").write_text('{"request":')
+        train.unlink()
     assert run("gsm8k", tmp_path) == 0
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_another_option_or_source_is_made_anew(tmp_path: Path, write: Write) -> None:
-    assert run("gsm8k", tmp_path / "out") == 0
-    assert run("gsm8k", tmp_path / "out", "--max-rows", 3) == 0
-    assert len(read(tmp_path / "out/train.parquet")) == 3
+@pytest.mark.parametrize("content", ['{"request":', "[]", '{"name": "my app"}', '{"request": {}}', '{"request": [1]}'])
+def test_a_manifest_of_others_protects_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    (tmp_path / "train.parquet").write_text("mine")
+    assert run("gsm8k", tmp_path, "--overwrite") == 2
+    assert "manifest.json is damaged or was not written by `verl-maxpo prepare`" in capsys.readouterr().err
+    assert (tmp_path / "manifest.json").read_text() == content
+    assert (tmp_path / "train.parquet").read_text() == "mine"
+
+
+def test_what_was_prepared_otherwise_is_replaced_on_demand_only(
+    tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
     train = write("gsm8k_train.jsonl", gsm8k_rows("Another?"))
-    assert run("gsm8k", tmp_path / "out", "--max-rows", 3, local=sample_files("gsm8k") | {"train": train}) == 0
-    assert [row["extra_info"]["question"] for row in read(tmp_path / "out/train.parquet")] == ["Another?"]
+    assert run("gsm8k", out) == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert run("gsm8k", out, "--max-rows", 3) == 2
+    assert "max_rows: null there, 3 asked for\ngive --out another folder, or replace" in capsys.readouterr().err
+    assert run("gsm8k", out, local=sample_files("gsm8k") | {"train": train}) == 2
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    assert run("gsm8k", out, "--overwrite", local=sample_files("gsm8k") | {"train": train}) == 0
+    assert [row["extra_info"]["question"] for row in read(out / "train.parquet")] == ["Another?"]
+
+
+def test_what_a_run_script_asks_for_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script names the hub: local files in its place will do, but not what would train on test problems."""
+    assert run("math500", tmp_path / "math500") == run("math", tmp_path / "math") == 0
+    asked = ["prepare", "math", "--out", str(tmp_path / "math")]
+    assert main(asked) == 0
+    capsys.readouterr()
+    assert main([*asked, "--against", str(tmp_path / "math500/test.parquet")]) == 2
+    assert "against: [] there, [{" in capsys.readouterr().err
 
 
 def test_against_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
@@ -371,7 +397,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, write: Write) -> None:
     assert run("gsm8k", tmp_path / "out") == 0
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     bad = write("bad.jsonl", [*gsm8k_rows("Fine?"), {"question": "q", "answer": "no number"}])
-    assert run("gsm8k", tmp_path / "out", local=sample_files("gsm8k") | {"train": bad}) == 1
+    assert run("gsm8k", tmp_path / "out", "--overwrite", local=sample_files("gsm8k") | {"train": bad}) == 1
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
@@ -432,19 +458,25 @@ def test_missing_column_names_everything(tmp_path: Path, write: Write, capsys: p
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.jsonl", '{"question": "q", "answer": "#### 1"}\n{"question": "q", "ans', "cannot be read as jsonl"),
+        ("a.jsonl", '{"question": "q", "answer": "#### 1"}\n\n{"question": "q", "ans', "a.jsonl, line 3: Unterminated"),
+        ("a.jsonl", '{"question": "q", "answer": "#### 1"}\n[1]\n', "a.jsonl, line 2: expected an object, got [1]"),
+        ("a.jsonl", b'{"question": "q", "answer": "#### 1"}\n{"question": "\xff"}', "a.jsonl, line 2: 'utf-8' codec"),
+        ("a.json", '[{"question": "q", "answer": "#### 1"}, 2]', "a.json, row 1: expected an object, got 2"),
         ("a.parquet", "no parquet", "cannot be read as parquet"),
-        ("a.csv", "\n", "cannot be read as csv"),
+        ("a.csv", "question,answer\nq,#### 1\nq,#### 1,x\n", "a.csv, line 3: expected 2 fields, as the header has"),
+        ("a.csv", "question,answer\nq\n", "a.csv, line 2: expected 2 fields, as the header has"),
+        ("a.csv", "\n", "a.csv has no rows"),
+        ("a.csv", "question,answer\n", "a.csv has no rows"),
         ("a.jsonl", "", "the file is empty"),
         ("a.txt", "q", "expected a file ending in .parquet, .json, .jsonl, .csv, got '.txt'"),
-        ("a.json", "[]", ""),
+        ("a.json", "[]", "a.json has no rows"),
     ],
 )
 def test_unreadable_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, expected: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str | bytes, expected: str
 ) -> None:
     file = tmp_path / name
-    file.write_text(content)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert run("gsm8k", tmp_path / "out", local={"train": file, "test": file}) in (1, 2)
     said = capsys.readouterr().err
     assert expected in said
@@ -483,6 +515,66 @@ def test_out_that_is_a_file(tmp_path: Path, write: Write, capsys: pytest.Capture
     assert capsys.readouterr().err.startswith("error: ")
 
 
+# ---- any data set of the hub ----
+
+COLUMNS = ["--question", "q", "--answer", "a"]
+
+
+@pytest.mark.parametrize(
+    ("answer_format", "answers", "truths"),
+    [
+        ("plain", ["\\frac{1}{2} ", 7, 7.0, 0.5], ["\\frac{1}{2}", "7", "7", "0.5"]),
+        ("boxed", [r"so $\boxed{x}$."], ["x"]),
+        ("####", ["so\n#### 1,000"], ["1000"]),
+    ],
+)
+def test_any_data_set_by_its_columns(
+    tmp_path: Path,
+    write: Write,
+    capsys: pytest.CaptureFixture[str],
+    answer_format: str,
+    answers: list[Any],
+    truths: list[str],
+) -> None:
+    file = write("mine.jsonl", [{"q": f"Question {i}?", "a": answer, "more": 1} for i, answer in enumerate(answers)])
+    options = ["--out", str(tmp_path / "out"), "--local", str(file), "--answer-format", answer_format]
+    assert main(["prepare", "--hub", "my/set", *COLUMNS, *options]) == 0
+    rows = read(tmp_path / "out/train.parquet")
+    assert [row["reward_model"]["ground_truth"] for row in rows] == truths
+    assert rows[0]["data_source"] == "my/set"
+    assert rows[0]["prompt"][0]["content"].startswith("Question 0? Let's think step by step")
+    assert "no verifier claims the data source 'my/set'" in capsys.readouterr().out
+    assert main(["prepare", "--hub", "my/set", *COLUMNS, *options, "--question", "more"]) == 2
+    assert 'columns: ["q", "a"] there, ["more", "a"] asked for' in capsys.readouterr().err
+
+
+def test_splits_and_data_source_of_any_data_set(tmp_path: Path, write: Write) -> None:
+    files = [f"{split}={write(f'{split}.jsonl', [{'q': split, 'a': '1'}])}" for split in ("train", "test")]
+    split = ["--split", "train=train", "test=validation"]
+    options = ["--out", str(tmp_path / "out"), *split, "--data-source", "aime_mine", "--local", *files]
+    assert main(["prepare", "--hub", "my/set", *COLUMNS, *options]) == 0
+    assert [row["data_source"] for row in read(tmp_path / "out/test.parquet")] == ["aime_mine"]
+    assert manifest(tmp_path / "out")["request"]["splits"] == {"train": "train", "test": "validation"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "expected either NAME or --hub ORG/NAME"),
+        (["gsm8k", "--hub", "a/b"], "expected either NAME or --hub ORG/NAME"),
+        (["--hub", "a/b", "--question", "q"], "--hub a/b needs --question COLUMN and --answer COLUMN"),
+        (["gsm8k", "--question", "q"], "--question and --answer go with --hub, not with gsm8k"),
+        (["--hub", "a/b", *COLUMNS, "--split", "dev=dev"], "--split takes train=SPLIT and test=SPLIT, got dev=dev"),
+        (["--hub", "a/b", *COLUMNS, "--split", "test"], "--split takes train=SPLIT and test=SPLIT, got test"),
+    ],
+)
+def test_wrong_arguments_for_any_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    assert main(["prepare", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert expected in capsys.readouterr().err
+
+
 # ---- malformed rows ----
 
 BAD = {
@@ -516,7 +608,8 @@ def test_malformed_rows(tmp_path: Path, write: Write, capsys: pytest.CaptureFixt
     assert run(name, tmp_path / "out", local=local) == 1
     said = capsys.readouterr().err
     assert f"{name}/{split} has {count} malformed rows of {count + 2}" in said
-    assert [int(row) for row in re.findall(r"row (\d+):", said)] == list(range(2, 2 + min(count, 5)))
+    lines = re.findall(rf"{tmp_path}/bad.jsonl, line (\d+):", said)
+    assert list(map(int, lines)) == list(range(3, 3 + min(count, 5)))
     assert ("..." in said.splitlines()[-2]) == (count > 5)
     assert "--skip-bad-rows" in said
 

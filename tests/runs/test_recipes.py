@@ -257,13 +257,14 @@ def test_unknown_estimator_stops_with_the_choice(tmp_path: Path) -> None:
 
 
 def test_rows_with_problems_stop_the_script(recorder: Path, tmp_path: Path) -> None:
-    (tmp_path / "outputs" / "data" / "gsm8k").mkdir(parents=True)
-    (tmp_path / "outputs" / "data" / "gsm8k" / "manifest.json").touch()
-    with pytest.raises(subprocess.CalledProcessError) as stopped:
-        calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, FAIL="1")
-    assert b"or train regardless with CHECK=false" in stopped.value.stderr
-    with pytest.raises(subprocess.CalledProcessError):
-        calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, FAIL="1", CHECK="false")
+    def stopped(**settings: str) -> bytes:
+        with pytest.raises(subprocess.CalledProcessError) as stop:
+            calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, FAIL="1", **settings)
+        return bytes(stop.value.stderr)
+
+    assert b"train on what is there with PREPARE=false" in stopped()
+    assert b"or train regardless with CHECK=false" in stopped(PREPARE="false")
+    stopped(PREPARE="false", CHECK="false")
     (call,) = (tmp_path / "calls").read_text().splitlines()
     assert "verl.trainer.main_ppo" in call
 

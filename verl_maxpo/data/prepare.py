@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_maxpo.data.normalise import problem_id
-from verl_maxpo.data.reading import Reader, Row
+from verl_maxpo.data.reading import PlacedRow, Reader
 from verl_maxpo.data.rows import SCHEMA, DataError, Problem, RequestError, build_row
 from verl_maxpo.data.sources import Source
 
@@ -54,7 +54,7 @@ class Counts:
         contaminated: Of the training split, those whose problem is in a test set, left out.
         duplicates: Those whose problem came before: left out of the training split, kept in a test split.
         conflicting: Those of the duplicates whose ground truth is another than that of the first.
-        bad_rows: The first few malformed ones, each with its number (from 0) and what is wrong.
+        bad_rows: The first few malformed ones: where each stands (rows from 0, lines from 1) and what is wrong.
     """
 
     read: int = 0
@@ -66,11 +66,12 @@ class Counts:
     bad_rows: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        parts = [f"{self.written} of {self.read} rows"]
-        parts += [f"{self.bad} malformed"] * bool(self.bad)
-        parts += [f"{self.contaminated} also in a test set"] * bool(self.contaminated)
-        parts += [f"{self.duplicates} duplicates ({self.conflicting} with another answer)"] * bool(self.duplicates)
-        return ", ".join(parts)
+        parts = {
+            f"{self.bad} malformed": self.bad,
+            f"{self.contaminated} also in a test set": self.contaminated,
+            f"{self.duplicates} duplicates ({self.conflicting} with another answer)": self.duplicates,
+        }
+        return ", ".join([f"{self.written} of {self.read} rows", *(part for part, count in parts.items() if count)])
 
 
 def fingerprints(files: Iterable[Path]) -> list[dict[str, str]]:
@@ -95,6 +96,10 @@ def make_request(source: Source, origin: Mapping[str, Any], options: Options) ->
         "format": _FORMAT,
         "set": source.name,
         "origin": origin,
+        "data_source": source.data_source,
+        "columns": source.columns,
+        "answer_format": source.answer_format,
+        "splits": source.splits,
         "prompt": source.prompt("QUESTION", options.instruction),
         "max_rows": options.max_rows,
         "skip_bad_rows": options.skip_bad_rows,
@@ -102,10 +107,16 @@ def make_request(source: Source, origin: Mapping[str, Any], options: Options) ->
     }
 
 
-def find_current(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
+def find_current(out: Path, request: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
     """Return the manifest of a folder that holds what is asked for, intact; None if it is to be made.
 
-    The hub's revision is not compared: what was once prepared stays until an option changes or the folder is removed.
+    The hub's revision is not compared, and files that were given in place of the hub's (``--local``) will do: what was
+    once prepared stays until it is overwritten.
+
+    Args:
+        out: The folder.
+        request: As :func:`make_request` makes it.
+        overwrite: Whether the same data set, prepared with other options, may be replaced.
 
     Raises:
         RequestError: The folder holds something else.
@@ -115,15 +126,33 @@ def find_current(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None
         if found := [name for name in ("train.parquet", "test.parquet") if (out / name).exists()]:
             raise RequestError(f"{out} has {found[0]} but no {MANIFEST}: give --out another folder, or remove the file")
         return None
-    prepared = manifest.get("request", request)
-    if prepared.get("set") != request["set"]:
-        raise RequestError(f"{out} holds {prepared.get('set')}: give --out another folder for {request['set']}")
-    # Compared as JSON, which knows no tuples.
-    if prepared != json.loads(json.dumps(request)):
-        return None
+    prepared = manifest.get("request")
+    if not isinstance(prepared, dict) or "set" not in prepared:
+        raise RequestError(
+            f"{out / MANIFEST} is damaged or was not written by `verl-maxpo prepare`: give --out another folder"
+        )
+    if prepared["set"] != request["set"]:
+        raise RequestError(f"{out} holds {prepared['set']}: give --out another folder for {request['set']}")
+    if differing := _differing(prepared, request):
+        if overwrite:
+            return None
+        raise RequestError(
+            f"{out} holds {request['set']}, prepared otherwise:\n"
+            + "".join(f"  {key}: {there:.300} there, {asked:.300} asked for\n" for key, there, asked in differing)
+            + "give --out another folder, or replace it with --overwrite"
+        )
     files: dict[str, Any] = manifest.get("files", {})
     intact = all((out / name).is_file() and _sha256(out / name) == file.get("sha256") for name, file in files.items())
     return manifest if files and intact else None
+
+
+def _differing(prepared: Mapping[str, Any], request: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the keys that differ with both values; files in place of the hub's are no difference."""
+    asked = json.loads(json.dumps(request))  # tuples become lists, as in the manifest
+    if "local" in prepared.get("origin", {}) and "hub" in asked["origin"]:
+        asked["origin"] = prepared["origin"]
+    keys = [key for key in {**prepared, **asked} if prepared.get(key) != asked.get(key)]
+    return [(key, json.dumps(prepared.get(key)), json.dumps(asked.get(key))) for key in keys]
 
 
 def prepare(
@@ -185,15 +214,15 @@ class _Selection:
     counts: Counts = field(default_factory=Counts)
     ground_truths: dict[str, str] = field(default_factory=dict)
 
-    def rows(self, rows: Iterator[Row]) -> Iterator[dict[str, Any]]:
-        for index, row in enumerate(rows):
+    def rows(self, rows: Iterator[PlacedRow]) -> Iterator[dict[str, Any]]:
+        for index, (place, row) in enumerate(rows):
             if self.counts.written == self.options.max_rows:
                 return
             self.counts.read += 1
             try:
                 problem = self.source.parse(row)
             except ValueError as error:
-                self._note_bad(f"row {index}: {error}")
+                self._note_bad(f"{place}: {error}")
                 continue
             if self._is_wanted(problem):
                 self.counts.written += 1
@@ -224,14 +253,15 @@ class _Selection:
         return True
 
 
-def _write_split(selection: _Selection, rows: Iterator[Row], file: Path) -> None:
+def _write_split(selection: _Selection, rows: Iterator[PlacedRow], file: Path) -> None:
     selected = selection.rows(rows)
     with pq.ParquetWriter(file, SCHEMA) as writer:
         while batch := list(islice(selected, _BATCH_SIZE)):
             writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
     counts, name = selection.counts, f"{selection.source.name}/{selection.split}"
     if counts.bad and not selection.options.skip_bad_rows:
-        shown = "\n  ".join(counts.bad_rows + ["..."] * (counts.bad > _SHOWN_ROWS))
+        more = ["..."] if counts.bad > _SHOWN_ROWS else []
+        shown = "\n  ".join([*counts.bad_rows, *more])
         raise DataError(
             f"{name} has {counts.bad} malformed rows of {counts.read}:\n  {shown}\n"
             "fix them, or leave them out with --skip-bad-rows"

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from verl_maxpo.data.rows import DataError, RequestError
 from verl_maxpo.data.sources import Source
 
 Row = Mapping[str, Any]
+#: Where a row stands, for messages, and the row.
+PlacedRow = tuple[str, Row]
 #: Opens the rows of a split, named by the file to write.
-Reader = Callable[[str], Iterator[Row]]
+Reader = Callable[[str], Iterator[PlacedRow]]
 
 _BATCH_SIZE = 1000
-_BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+_LONGEST_CSV_FIELD = 1 << 30
 
 
 def hub_revision(source: Source, *, timeout: float = 10) -> str | None:
@@ -43,7 +50,7 @@ def hub_revision(source: Source, *, timeout: float = 10) -> str | None:
 def hub_reader(source: Source, revision: str | None) -> Reader:
     """Return a reader of a data set of the hub, through the hub's cache on this machine."""
 
-    def read(split: str) -> Iterator[Row]:
+    def read(split: str) -> Iterator[PlacedRow]:
         from datasets import load_dataset
 
         try:
@@ -51,7 +58,7 @@ def hub_reader(source: Source, revision: str | None) -> Reader:
         except Exception as error:
             raise _unreachable(source, error) from error
         yield from tqdm(
-            _checked(_rows(dataset), source, source.hub), f"{source.name}/{split}", len(dataset), disable=None
+            _checked(_hub_rows(dataset), source, source.hub), f"{source.name}/{split}", len(dataset), disable=None
         )
 
     return read
@@ -65,7 +72,7 @@ def local_reader(source: Source, files: Mapping[str, list[Path]]) -> Reader:
         files: Those of each split.
     """
 
-    def read(split: str) -> Iterator[Row]:
+    def read(split: str) -> Iterator[PlacedRow]:
         for file in files[split]:
             rows = _checked(_file_rows(file), source, str(file))
             yield from tqdm(rows, f"{source.name}/{split} from {file.name}", disable=None)
@@ -102,8 +109,8 @@ def _names(names: Iterable[str]) -> str:
 
 
 def _existing(file: Path) -> Path:
-    if file.suffix not in _BUILDERS:
-        raise RequestError(f"{file}: expected a file ending in {_names(_BUILDERS)}, got {file.suffix or 'no ending'!r}")
+    if file.suffix not in _FORMATS:
+        raise RequestError(f"{file}: expected a file ending in {_names(_FORMATS)}, got {file.suffix or 'no ending'!r}")
     if not file.is_file():
         raise RequestError(f"{file}: there is no such file")
     if file.stat().st_size == 0:
@@ -111,38 +118,89 @@ def _existing(file: Path) -> Path:
     return file
 
 
-def _file_rows(file: Path) -> Iterator[Row]:
-    from datasets import Features, Value, config, load_dataset
-
-    config.HF_UPDATE_DOWNLOAD_COUNTS = False  # for which a local file too would wait for the hub
-    options: dict[str, Any] = {}
+def _file_rows(file: Path) -> Iterator[PlacedRow]:
     try:
-        if file.suffix == ".csv":
-            # Texts as they stand: no number guessed from "025", no null from "NA".
-            with file.open(newline="", encoding="utf-8-sig") as lines:
-                features = Features(dict.fromkeys(next(csv.reader(lines)), Value("string")))
-            options = {"features": features, "keep_default_na": False}
-        yield from _rows(
-            load_dataset(_BUILDERS[file.suffix], data_files=str(file), split="train", streaming=True, **options)
+        yield from _FORMATS[file.suffix](file)
+    except (ValueError, csv.Error, pa.ArrowException) as error:
+        raise DataError(f"{file} cannot be read as {file.suffix[1:]}: {error}") from error
+
+
+def _parquet_rows(file: Path) -> Iterator[PlacedRow]:
+    with pq.ParquetFile(file) as parquet:
+        rows = (row for batch in parquet.iter_batches(_BATCH_SIZE) for row in batch.to_pylist())
+        yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
+
+
+def _json_rows(file: Path) -> Iterator[PlacedRow]:
+    """Yield the objects of a list, or of lines, which are often called ``.json`` too."""
+    with file.open("rb") as stream:
+        is_list = stream.read(1024).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    if not is_list:
+        yield from _json_line_rows(file)
+        return
+    for index, row in enumerate(json.loads(file.read_bytes())):
+        yield _object(f"{file}, row {index}", row)
+
+
+def _json_line_rows(file: Path) -> Iterator[PlacedRow]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.isspace():
+                place = f"{file}, line {number}"
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"{place}: {error}") from error
+                yield _object(place, row)
+
+
+def _object(place: str, row: Any) -> PlacedRow:
+    if not isinstance(row, dict):
+        raise ValueError(f"{place}: expected an object, got {row!r:.60}")
+    return place, row
+
+
+def _csv_rows(file: Path) -> Iterator[PlacedRow]:
+    """Yield the rows, all of texts as they stand: no number guessed from "025", no null from "NA"."""
+    csv.field_size_limit(_LONGEST_CSV_FIELD)
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            for row in reader:
+                place = f"{file}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise ValueError(f"expected {len(reader.fieldnames or ())} fields, as the header has")
+                yield place, row
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
+
+
+_FORMATS = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _json_line_rows, ".csv": _csv_rows}
+
+
+def _hub_rows(dataset: Any) -> Iterator[PlacedRow]:
+    rows = (zip(*batch.values(), strict=True) for batch in dataset.iter(_BATCH_SIZE))
+    for index, values in enumerate(chain.from_iterable(rows)):
+        yield f"row {index}", dict(zip(dataset.column_names, values, strict=True))
+
+
+def _checked(rows: Iterator[PlacedRow], source: Source, where: str) -> Iterator[PlacedRow]:
+    """Check the columns of the first row; where a later one lacks one, it is None there."""
+    place, first = next(rows, (None, None))
+    if place is None or first is None:
+        raise DataError(f"{where} has no rows")
+    if missing := [column for column in source.columns if column not in first]:
+        raise DataError(
+            f"{where} lacks the column {_names(map(repr, missing))}: {source.name} needs "
+            f"{_names(source.columns)}{_as_on_the_hub(source)}; it has {_names(first)}"
         )
-    except Exception as error:
-        raise DataError(f"{file} cannot be read as {file.suffix[1:]}: {type(error).__name__}: {error}") from error
+    yield place, first
+    absent = dict.fromkeys(source.columns)
+    yield from ((place, {**absent, **row}) for place, row in rows)
 
 
-def _rows(dataset: Any) -> Iterator[Row]:
-    for batch in dataset.iter(_BATCH_SIZE):
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(batch, values, strict=True))
-
-
-def _checked(rows: Iterator[Row], source: Source, where: str) -> Iterator[Row]:
-    for row in rows:
-        if missing := [column for column in source.columns if column not in row]:
-            raise DataError(
-                f"{where} lacks the column {_names(map(repr, missing))}: {source.name} needs "
-                f"{_names(source.columns)}, as in {source.hub} on the hub; it has {_names(row)}"
-            )
-        yield row
+def _as_on_the_hub(source: Source) -> str:
+    return f", as in {source.hub} on the hub" if source.hub else ""
 
 
 def _unreachable(source: Source, error: Exception) -> DataError:

@@ -42,6 +42,7 @@ class Source:
         hub: The id on the Hugging Face hub; empty if the data set is generated.
         config: Its configuration there, if not the default one.
         splits: The files to write, each with the split that it comes from.
+        answer_format: How the answer stands in its column, for data sets that are described by their columns.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Source:
     config: str | None = None
     separator: str = " "
     ability: str = "math"
+    answer_format: str | None = None
 
     def prompt(self, question: str, instruction: str | None = None) -> str:
         """Return question and instruction; an empty instruction leaves the question alone."""
@@ -109,11 +111,7 @@ def _integer(row: Mapping[str, Any], column: str) -> str:
 
 
 def _gsm8k(row: Mapping[str, Any]) -> Problem:
-    answer = _text(row, "answer")
-    found = _GSM8K_ANSWER.search(answer)
-    if not found:
-        raise ValueError(f"answer must end with #### and a number, got ...{answer[-40:]!r}")
-    return Problem(_text(row, "question"), found[1].replace(",", ""))
+    return Problem(_text(row, "question"), _hash_answer(row, "answer"))
 
 
 def _math(row: Mapping[str, Any]) -> Problem:
@@ -139,6 +137,69 @@ def _dapo_math(row: Mapping[str, Any]) -> Problem:
     if not found:
         raise ValueError(f"prompt must stand in DAPO's 'Solve the following ... Answer: $Answer', got {content!r:.60}")
     return Problem(_text({"prompt": found[1]}, "prompt"), _text(reward_model, "ground_truth").strip())
+
+
+def _plain(row: Mapping[str, Any], column: str) -> str:
+    """Return a text or a number as text, a whole number without ``.0``."""
+    value = row[column]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return _text(row, column).strip()
+
+
+def _hash_answer(row: Mapping[str, Any], column: str) -> str:
+    """Return the number after GSM8K's last ``####``."""
+    answer = _text(row, column)
+    found = _GSM8K_ANSWER.search(answer)
+    if not found:
+        raise ValueError(f"{column} must end with #### and a number, got ...{answer[-40:]!r}")
+    return found[1].replace(",", "")
+
+
+#: How an answer can stand in its column, for :func:`hub_source`.
+ANSWER_FORMATS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
+    "plain": _plain,
+    "boxed": lambda row, column: last_boxed(_text(row, column)),
+    "####": _hash_answer,
+}
+
+
+def hub_source(
+    hub: str,
+    *,
+    question: str,
+    answer: str,
+    answer_format: str = "plain",
+    splits: Mapping[str, str],
+    config: str | None = None,
+    data_source: str | None = None,
+) -> Source:
+    r"""Describe any data set of the Hugging Face hub by the names of its columns.
+
+    Args:
+        hub: Its id, as in ``openai/gsm8k``.
+        question: The column of the problem.
+        answer: The column of the answer.
+        answer_format: How the answer stands there, one of :data:`ANSWER_FORMATS`: alone, in the last ``\boxed{}``, or
+            as a number after ``####``.
+        splits: The files to write, each with the split that it comes from.
+        config: Its configuration there, if not the default one.
+        data_source: By which the reward finds its verifier; by default the id.
+    """
+    find = ANSWER_FORMATS[answer_format]
+    return Source(
+        name=hub,
+        data_source=data_source or hub,
+        columns=(question, answer),
+        parse=lambda row: Problem(_text(row, question), find(row, answer)),
+        instruction=_BOXED_INSTRUCTION,
+        splits=splits,
+        hub=hub,
+        config=config,
+        answer_format=answer_format,
+    )
 
 
 _TRAIN_AND_TEST = {"train": "train", "test": "test"}

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from verl_maxpo.data.reading import Reader, Row
+from verl_maxpo.data.reading import PlacedRow, Reader, Row
 from verl_maxpo.data.rows import Problem, RequestError
 from verl_maxpo.data.sources import Source
 
@@ -62,12 +62,12 @@ def task_reader(task: str, sizes: Mapping[str, int], seed: int, config: Mapping[
         config: Options of the task.
     """
 
-    def read(split: str) -> Iterator[Row]:
-        first = seed + (split == "test") * _TEST_SEED_OFFSET
+    def read(split: str) -> Iterator[PlacedRow]:
+        first = seed + _TEST_SEED_OFFSET if split == "test" else seed
         dataset = _create(task, config, size=sizes[split], seed=first)
         for i in tqdm(range(sizes[split]), f"{task}/{split}", disable=None):
             random.seed(first + i)  # list_functions draws from the global generator
-            yield dataset[i]
+            yield f"row {i}", dataset[i]
 
     return read
 
