@@ -15,9 +15,11 @@ import verl.trainer.ppo.v1.replay_buffer as verls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.verl_runs import composed
+from tensordict import TensorDict
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.trainer.ppo.v1.utils import MetricsAggregator
+from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
 from verl_maxpo import grouped_max_at_k_advantages
 from verl_maxpo.best_of_k.objectives import Objective
@@ -44,9 +46,9 @@ class Queue:
     def kv_list(self) -> dict[str, dict[str, dict[str, Any]]]:
         return {name: {key: dict(tag) for key, tag in tags.items()} for name, tags in self.tags.items()}
 
-    def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, list[Any]]:
+    def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> TensorDict:
         assert all(key in self.tags[partition_id] for key in keys)
-        return {name: [self.values[key][name] for key in keys] for name in select_fields}
+        return list_of_dict_to_tensordict([{name: self.values[key][name] for name in select_fields} for key in keys])
 
     def kv_clear(self, partition_id: str, keys: list[str]) -> None:
         for key in keys:
@@ -94,7 +96,7 @@ class Trainer:
 
     def finish(self, key: str, reward: float, tokens: int = 3, **info: Any) -> None:
         self.queue.values[key] = {
-            "rm_scores": torch.tensor([0.0, reward]),
+            "rm_scores": torch.tensor([0.0] * tokens + [reward]),
             "extra_fields": {"reward_extra_info": {"acc": float(reward > 0), **info}},
         }
         self.queue.kv_batch_put([key], "train", [{"status": "success", "response_len": tokens}])

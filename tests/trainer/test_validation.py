@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import types
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 
+from verl_maxpo.evaluate.dumps import read_runs
+from verl_maxpo.evaluate.estimates import max_at_k_by_prompt, pass_at_k_by_prompt
 from verl_maxpo.trainer import hooks
 from verl_maxpo.trainer.validation import SWITCH, validation_metrics
 
@@ -118,6 +121,25 @@ def test_verls_own_metrics_stay_as_they_are(module: types.ModuleType, monkeypatc
     assert any(name.startswith("val-core/math/acc/mean@") for name in verls)
     assert {name: with_ours[name] for name in verls} == verls
     assert all("/acc/pass@" in name or "/reward/max@" in name for name in with_ours.keys() - verls.keys())
+
+
+def test_they_are_what_evaluate_finds_in_the_dump_of_the_same_validation(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    acc = (rng.random((5, 6)) < 0.3).astype(float).ravel().tolist()
+    scores = (np.array(acc) + rng.normal(size=30)).tolist()
+    uids = [f"uid{i}" for i in range(5) for _ in range(6)]
+    infos = {"reward": scores, "acc": acc}
+    texts = [f"prompt of {uid}" for uid in uids]
+    trainer_base.PPOTrainer._write_generations(texts, texts, texts, scores, infos, tmp_path, 7)
+    metrics = trainer_base.PPOTrainer._val_metrics_update(None, ["math"] * 30, uids, infos, [])
+    (dumped,) = read_runs([tmp_path])[0].cells.values()
+    labels, correct = dumped.labels, np.array(dumped.acc)
+    successes = np.bincount(labels, weights=correct).astype(np.int64)
+    best = max_at_k_by_prompt(labels, np.array(dumped.score), [1, 2, 4, 6])
+    for k in (1, 2, 4, 6):
+        expected = pass_at_k_by_prompt(np.bincount(labels), successes, k).mean()
+        assert metrics[f"val-aux/math/acc/pass@{k}"] == pytest.approx(expected)
+        assert metrics[f"val-aux/math/reward/max@{k}"] == pytest.approx(best[k].mean())
 
 
 # The hook
