@@ -104,6 +104,7 @@ def test_the_estimator_needs_verl_and_what_verl_needs() -> None:
     package = Path(verl_maxpo.__file__).parent
     files = [package / "__init__.py", package / "guards.py", package / "plugin.py"]
     files += [file for room in ("best_of_k", "trainer") for file in (package / room).rglob("*.py")]
+    files.remove(package / "trainer" / "replay_buffer.py")  # of the trainer that needs TransferQueue itself
     assert len(files) > 15
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):
