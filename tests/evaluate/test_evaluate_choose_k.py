@@ -99,6 +99,24 @@ def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
     assert real.notes == ["real: n=2 is not shown, as there is a closed form for rewards of 0 and 1 only"]
 
 
+@pytest.mark.parametrize(
+    ("groups", "advice"),
+    [
+        # Signal: 3/4 for k up to 4, of groups of 8; k = 4 is n/2.
+        ([[0] * 7 + [1]] * 3 + [[0] * 8], "up to k=4, the largest shown that is at most n/2"),
+        # 1 of 2 groups has none with k = 2 already.
+        (
+            [[0] * 7 + [1], [0] + [1] * 7],
+            "take k=1, as any larger k shown is above n/2, gains nothing or loses more than 10%",
+        ),
+        ([[0] * 8, [1] * 8], "no k shown gives a signal"),
+    ],
+)
+def test_a_k_is_recommended(tmp_path: Path, groups: list[list[float]], advice: str) -> None:
+    [said] = choices(write_rollouts(tmp_path, groups)).advice
+    assert advice in said
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dump = write_rollouts(tmp_path / "rollouts", BINARY)
     main(["choose-k", str(dump), "--k", "1", "5", "--n", "4", "--json", str(tmp_path / "new" / "choice.json")])

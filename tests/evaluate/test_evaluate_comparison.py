@@ -19,7 +19,7 @@ from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.evaluate.estimates import paired_proportion_interval, proportion_interval
 from verl_maxpo.evaluate.report import write_report
-from verl_maxpo.evaluate.results import Comparison
+from verl_maxpo.evaluate.results import G_PASS, Comparison
 from verl_maxpo.evaluate.tables import tables
 
 
@@ -54,8 +54,15 @@ def test_estimates_of_a_run(tmp_path: Path) -> None:
         assert row.value == pytest.approx(values.mean())
         assert row.interval == proportion_interval(values)
     assert only(result.estimates, metric="verl's best@k", k=4).value == pytest.approx((1 - 0.75**4 + 1) / 3)
-    assert only(result.coverage, run="a").never_solved == pytest.approx(1 / 3)
-    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", "verl's best@k"}  # max@k would be the same
+    coverage = only(result.coverage, run="a")
+    assert coverage.never_solved == pytest.approx(1 / 3)
+    assert [(problem.n, problem.successes) for problem in coverage.problems] == [(4, 0), (4, 1), (4, 4)]
+    assert {row.metric for row in result.estimates} == {
+        "pass@k",
+        "pass^k",
+        *G_PASS,
+        "verl's best@k",
+    }  # max@k would be the same
     assert result.notes == []
 
 
@@ -102,6 +109,14 @@ def test_runs_without_a_common_seed_are_compared_each_with_each(tmp_path: Path) 
     row = only(comparison_of(*runs).differences, k=1, metric="pass@k")
     assert row.value == pytest.approx((3 / 4 + 1 / 4) / 2)
     assert row.std is None
+
+
+def test_problems_are_listed_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verl_maxpo.evaluate.comparison.MOST_PROBLEMS", 3)
+    runs = [write_dump(tmp_path / name, 1, {"p": 0, "q": 1}) for name in "ab"]
+    result = comparison_of(*runs)
+    assert [row.problems is None for row in result.coverage] == [False, True]
+    assert result.notes == ["JSON lists the problems one by one up to 3: 1 of 2 evaluations are without the list"]
 
 
 def test_steps_are_compared_with_the_first_and_runs_at_their_last_common_one(tmp_path: Path) -> None:
@@ -166,7 +181,7 @@ def test_duplicated_prompts_are_said(tmp_path: Path) -> None:
 
 def test_scores_beside_correctness_have_max_at_k_too(tmp_path: Path) -> None:
     result = comparison_of(write_dump(tmp_path / "a", 1, {"p": 1, "q": 2}, score=2.5))
-    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", "max@k", "verl's best@k"}
+    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", *G_PASS, "max@k", "verl's best@k"}
     assert only(result.estimates, metric="max@k", k=2).value == 2.5
 
 
@@ -181,12 +196,12 @@ def test_all_steps_have_the_same_metrics(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "metrics", "note"),
     [
-        ({"acc": None}, {"pass@k", "pass^k"}, None),
+        ({"acc": None}, {"pass@k", "pass^k", *G_PASS}, None),
         ({"acc": None, "score": 0.5}, {"max@k"}, None),
         ({"acc": 0.5, "score": 2}, {"max@k"}, "`acc` is neither 0 nor 1 in 4 of 4 samples, so only max@k is shown"),
         (
             {"acc": 0.5},
-            {"pass@k", "pass^k"},
+            {"pass@k", "pass^k", *G_PASS},
             "`acc` is neither 0 nor 1 in 4 of 4 samples, so `score`, which is 0 or 1,",
         ),
     ],
@@ -223,7 +238,7 @@ def test_data_sources_stand_apart(tmp_path: Path) -> None:
     assert only(result.estimates, data_source="aime", k=1, metric="pass@k").value == 1
     assert only(result.estimates, data_source="gsm8k", k=1, metric="max@k").value == 7
     titles = ["aime: pass@k", "aime: pass^k", "gsm8k: pass@k", "gsm8k: max@k", "gsm8k: pass^k"]
-    assert [table.title for table in tables(result)] == titles
+    assert [table.title for table in tables(result, metrics=["pass@k", "max@k", "pass^k"])] == titles
     assert [table.title for table in tables(result, metrics=["max@k"])] == ["gsm8k: max@k"]
 
 
@@ -259,13 +274,13 @@ def test_reports_are_complete_and_hold_hostile_names(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?:", as_html.read_text().split("base64,")[0])
     content = json.loads(as_json.read_text())
     assert content.keys() == {"ks", "estimates", "averages", "coverage", "differences", "matchings", "notes"}
-    assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 3 * 3  # runs, steps, metrics, k
+    assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 5 * 3  # runs, steps, metrics, k
     low, high = content["estimates"][0]["interval"]
     assert low < content["estimates"][0]["value"] < high
     markdown = as_markdown.read_text()
     assert "<script" not in markdown
     rows = [line for line in markdown.splitlines() if line.startswith("| &lt;script>alert(1)&lt; | 1 |")]
-    assert len(rows) == 2 * 3  # pass@k and pass^k at every step
+    assert len(rows) == 4 * 3  # pass@k, pass^k and G-Pass@k at every step
     columns = {line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}
     assert columns == {9, 7}
 
@@ -309,7 +324,7 @@ def test_runs_below_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     for seed in (0, 1):
         write_dump(tmp_path / "outputs" / "model" / f"maxpo-seed{seed}", 1, {"p": 1})
     assert [run.name for run in read_runs([tmp_path / "outputs"])] == ["maxpo-seed0", "maxpo-seed1"]
-    assert main(["evaluate", str(tmp_path / "outputs"), "--metrics", "pass^k", "--k", "1"]) == 0
+    assert main(["evaluate", str(tmp_path / "outputs"), "--metrics", "pass^k", *G_PASS, "--k", "1"]) == 0
     shown = capsys.readouterr().out
     assert "pass^1" in shown
     assert "pass@1" not in shown

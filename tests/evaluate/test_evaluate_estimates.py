@@ -15,6 +15,7 @@ from support import reference
 from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 from verl_maxpo.evaluate import estimates
 from verl_maxpo.evaluate.estimates import (
+    g_pass_at_k_by_prompt,
     majority_at_k_by_prompt,
     max_at_k_by_prompt,
     mean_interval,
@@ -48,6 +49,21 @@ def test_pass_at_k_is_the_fraction_of_subsets_with_a_correct_sample() -> None:
         ]
         found = pass_at_k_by_prompt(np.array([5, 2, 5]), np.array([2, 0, 5]), k)
         np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("tau", [0.25, 0.5, 0.7, 1.0])
+def test_g_pass_at_k_is_the_fraction_of_subsets_with_enough_correct_samples(tau: float) -> None:
+    cases = [(5, 3), (2, 0), (5, 5), (12, 8), (5, 3)]
+    sizes, correct = (np.array(column) for column in zip(*cases, strict=True))
+    for k in (1, 2, 4, 10):
+        expected = [
+            np.mean([sum(subset) >= Fraction(str(tau)) * k for subset in combinations([1] * c + [0] * (n - c), k)])
+            if k <= n
+            else np.nan
+            for n, c in cases
+        ]
+        found = g_pass_at_k_by_prompt(sizes, correct, k, tau)
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_pass_hat_k_is_the_fraction_of_subsets_with_correct_samples_only() -> None:

@@ -27,6 +27,10 @@ LEGEND = (
 )
 
 
+#: The share of groups with a signal that a larger k must keep to be recommended.
+_KEPT = 0.9
+
+
 @dataclass(frozen=True)
 class Choice:
     """What one k would have given with groups of one size.
@@ -61,10 +65,12 @@ class Choices:
     Attributes:
         rows: By dump, n and k.
         notes: What is not shown, and why.
+        advice: For each dump which k to take, and why.
     """
 
     rows: list[Choice] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
 
 def choose_k(runs: list[Run], ks: list[int] | None = None, ns: list[int] | None = None) -> Choices:
@@ -92,7 +98,29 @@ def choose_k(runs: list[Run], ks: list[int] | None = None, ns: list[int] | None 
                 choices.rows += [_measured(run.name, batches, n, k) for k in usable]
             else:
                 choices.rows += _subsampled(run.name, batches, size, usable, choices.notes)
+        measured = [row for row in choices.rows if (row.dump, row.n) == (run.name, n)]
+        if measured:
+            choices.advice.append(f"{run.name}: {_advice(measured)}")
     return choices
+
+
+def _advice(rows: list[Choice]) -> str:
+    """Say which k to take: the largest up to n/2 that keeps the signal, if the best of k gains anything."""
+    n, most = rows[0].n, max(row.kinds["signal"] for row in rows)
+    if most == 0:
+        return "no k shown gives a signal: take other problems or a larger n"
+    usable = [row for row in rows if 2 * row.k <= n and row.kinds["signal"] >= _KEPT * most]
+    if not usable:
+        return f"try a smaller k, as those shown are above n/2 or lose more than {1 - _KEPT:.0%} of the signal"
+    best = usable[-1]
+    signal = f"{number(best.kinds['signal'])} of the groups have one, of at most {number(most)}"
+    if best.k == 1 or best.gain <= 0:
+        lost = f"{1 - _KEPT:.0%} of the signal"
+        return f"take k=1, as any larger k shown is above n/2, gains nothing or loses more than {lost} ({signal})"
+    return (
+        f"take k near the number of tries that you deploy, up to k={best.k}, the largest shown that is at most n/2 and "
+        f"keeps {_KEPT:.0%} of the signal ({signal}): the best of {best.k} gains {number(best.gain)}"
+    )
 
 
 def _measured(name: str, batches: list[Samples], n: int, k: int) -> Choice:

@@ -13,6 +13,8 @@ from verl_maxpo.evaluate.dumps import Run, Samples, describe_sizes, describe_unr
 from verl_maxpo.evaluate.estimates import (
     Floats,
     Interval,
+    Ints,
+    g_pass_at_k_by_prompt,
     majority_at_k_by_prompt,
     max_at_k_by_prompt,
     mean_interval,
@@ -24,8 +26,10 @@ from verl_maxpo.evaluate.estimates import (
 )
 from verl_maxpo.evaluate.results import (
     ALL,
+    G_PASS,
     MAJORITY,
     MAX,
+    MOST_PROBLEMS,
     PASS,
     VERL,
     Average,
@@ -34,6 +38,7 @@ from verl_maxpo.evaluate.results import (
     Difference,
     Estimate,
     Matching,
+    Problem,
     Side,
     step_order,
 )
@@ -61,8 +66,12 @@ class _Evaluated:
     run: Run
     prompts: dict[bytes, int]
     sizes: NDArray[np.int64]
-    solved: NDArray[np.bool_] | None
+    counts: Ints | None  # of correct samples
     values: dict[tuple[str, int], Floats]
+
+    @property
+    def solved(self) -> NDArray[np.bool_] | None:
+        return None if self.counts is None else self.counts > 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,12 @@ def compare(runs: list[Run], ks: list[int] | None = None, n: int | None = None) 
         for candidate, reference in _pairs(comparison, source, runs):
             _add_differences(comparison, source, candidate, reference, cells)
     comparison.notes += _missing_samples(comparison)
+    unlisted = sum(row.problems is None and row.never_solved is not None for row in comparison.coverage)
+    if unlisted:
+        comparison.notes.append(
+            f"JSON lists the problems one by one up to {MOST_PROBLEMS:,}: {unlisted} of {len(comparison.coverage)} "
+            "evaluations are without the list"
+        )
     return comparison
 
 
@@ -144,30 +159,32 @@ def _evaluate(run: Run, samples: Samples, fields: _Fields, ks: list[int], n: int
     if fields.rewards:
         values = {(MAX, k): value for k, value in max_at_k_by_prompt(labels, scores, ks).items()}
     sizes = np.bincount(labels)
-    solved = None
+    counts = None
     if fields.correctness is not None:
         missing = np.repeat(np.arange(len(sizes)), np.maximum(n - sizes, 0))
         labels, sizes = np.concatenate([labels, missing]), np.maximum(sizes, n)
         scores = correct = np.concatenate([getattr(samples, fields.correctness), np.zeros(len(missing))])
         counts = np.bincount(labels, weights=correct).astype(np.int64)
-        solved = counts > 0
         values |= {(PASS, k): pass_at_k_by_prompt(sizes, counts, k) for k in ks}
         values |= {(ALL, k): pass_hat_k_by_prompt(sizes, counts, k) for k in ks}
+        for metric, tau in G_PASS.items():
+            values |= {(metric, k): g_pass_at_k_by_prompt(sizes, counts, k, tau) for k in ks}
         if fields.answers:
             answers = np.concatenate([np.array(samples.pred, dtype=np.int64), np.zeros_like(missing)])
             majority = majority_at_k_by_prompt(labels, answers, correct, ks)
             values |= {(MAJORITY, k): value for k, value in majority.items()}
     best = verl_best_at_k_by_prompt(labels, scores, ks)
     values |= {(VERL, k): value for k, value in best.items()}
-    return _Evaluated(run, samples.prompts, sizes, solved, values)
+    return _Evaluated(run, samples.prompts, sizes, counts, values)
 
 
 def _add_estimates(comparison: Comparison, source: str, cells: dict[tuple[str, int | None], _Evaluated]) -> None:
     for (name, step), cell in cells.items():
         never = None if cell.solved is None else float(1 - cell.solved.mean())
         smallest, largest = int(cell.sizes.min()), int(cell.sizes.max())
+        problems = _problems(cell, comparison)
         comparison.coverage.append(
-            Coverage(name, cell.run.label, source, step, len(cell.sizes), smallest, largest, never)
+            Coverage(name, cell.run.label, source, step, len(cell.sizes), smallest, largest, never, problems)
         )
         for (metric, k), values in cell.values.items():
             known = values[~np.isnan(values)]
@@ -185,6 +202,14 @@ def _add_estimates(comparison: Comparison, source: str, cells: dict[tuple[str, i
                     too_few=len(values) - len(known),
                 )
                 comparison.estimates.append(row)
+
+
+def _problems(cell: _Evaluated, comparison: Comparison) -> list[Problem] | None:
+    listed = sum(len(row.problems or []) for row in comparison.coverage)
+    if cell.counts is None or listed + len(cell.sizes) > MOST_PROBLEMS:
+        return None
+    rows = zip(cell.prompts, cell.sizes.tolist(), cell.counts.tolist(), strict=True)
+    return [Problem(key.hex(), n, successes) for key, n, successes in rows]
 
 
 def _interval(metric: str, values: Floats) -> Interval | None:

@@ -394,7 +394,7 @@ def _usual(sizes: NDArray[np.int64]) -> int:
 def _at(step: int | None, by_step: dict[int | None, NDArray[np.int64]]) -> str:
     more = sum(bool(of.any()) for of in by_step.values()) - 1
     where = "" if step is None else f" at step {step}"
-    return where + (f" ({more} other steps are no worse)" if more else "")
+    return where + (f" (as many or fewer at {more} other steps)" if more else "")
 
 
 def _describe_shared(run: Run) -> Iterator[str]:

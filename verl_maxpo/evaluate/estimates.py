@@ -7,12 +7,13 @@ k samples; the estimate of a data source is the mean over the prompts with n >= 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import comb
+from math import ceil, comb
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 from scipy.stats import t as student_t
 
 from verl_maxpo.best_of_k.groups import rows_by_size
@@ -64,6 +65,29 @@ def pass_hat_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
         Shape ``[P]``, NaN for prompts with fewer than k samples.
     """
     return 1 - pass_at_k_by_prompt(sizes, sizes - correct, k)
+
+
+def g_pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int, tau: float) -> Floats:
+    """Estimate G-Pass@k_τ of each prompt, the probability that at least ⌈τ k⌉ of k samples are correct, without bias.
+
+    Σ_{j=⌈τk⌉}^{c} C(c, j) C(n - c, k - j) / C(n, k), of "Are Your LLMs Capable of Stable Reasoning?" by Liu et al.
+    (https://arxiv.org/abs/2412.13147). It is pass^k for τ = 1, and pass@k for τ = 1/k.
+
+    Args:
+        sizes: n of each prompt, shape ``[P]``.
+        correct: c of each prompt, shape ``[P]``.
+        k: At least 1.
+        tau: In (0, 1].
+
+    Returns:
+        Shape ``[P]``, NaN for prompts with fewer than k samples.
+    """
+    pairs, rows = np.unique(np.stack([sizes, correct], axis=1), axis=0, return_inverse=True)
+    n, c = pairs[:, :1], pairs[:, 1:]
+    needed = ceil(round(tau * k, 9))  # .7 * 10 is a little more than 7
+    chances = hypergeom.pmf(np.arange(needed, k + 1), np.maximum(n, k), c, k).sum(axis=1)
+    values: Floats = np.where(n[:, 0] >= k, np.minimum(chances, 1), np.nan)[rows.ravel()]
+    return values
 
 
 def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:

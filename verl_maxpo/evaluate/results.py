@@ -9,8 +9,14 @@ from verl_maxpo.evaluate.estimates import Interval
 
 PASS, MAX, MAJORITY, ALL, VERL = "pass@k", "max@k", "maj@k", "pass^k", "verl's best@k"
 
+#: The share τ of k samples that must be correct, by metric; for τ = 1 it would be pass^k.
+G_PASS = {"G-Pass@k_0.5": 0.5, "G-Pass@k_0.75": 0.75}
+
 #: What has tables of its own.
-METRICS = (PASS, MAX, MAJORITY, ALL)
+METRICS = (PASS, MAX, MAJORITY, ALL, *G_PASS)
+
+#: Up to how many problems of all runs and steps together are listed one by one.
+MOST_PROBLEMS = 50_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Estimate:
         label: The same without its seed.
         data_source: Name of the data source.
         step: Of training, None where it is not known.
-        metric: ``pass@k``, ``max@k``, ``maj@k``, ``pass^k`` or ``verl's best@k``.
+        metric: One of :data:`METRICS` or ``verl's best@k``.
         k: Number of samples.
         value: Mean over the prompts with at least k samples.
         interval: 95% confidence interval over prompts; None for ``verl's best@k``, and where there can be none.
@@ -66,6 +72,21 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """One prompt of one run at one step.
+
+    Attributes:
+        prompt: Hash of what identifies the prompt, the same in all runs.
+        n: Number of its samples.
+        successes: Number of the correct ones.
+    """
+
+    prompt: str
+    n: int
+    successes: int
+
+
+@dataclass(frozen=True)
 class Coverage:
     """How many prompts one run never solves.
 
@@ -74,6 +95,7 @@ class Coverage:
         smallest_n: The fewest samples of a prompt.
         largest_n: The most.
         never_solved: Fraction of prompts without a correct sample, None where correctness is not known.
+        problems: The prompts; None where correctness is not known, and beyond :data:`MOST_PROBLEMS`.
     """
 
     run: str
@@ -84,6 +106,7 @@ class Coverage:
     smallest_n: int
     largest_n: int
     never_solved: float | None
+    problems: list[Problem] | None
 
 
 @dataclass(frozen=True)
