@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tensordict import TensorDict
+from tensordict import LinkedList, NonTensorData, NonTensorStack, TensorDict
 
 pytest.importorskip("verl")
 from verl import DataProto
@@ -279,11 +279,13 @@ def test_verls_v1_trainer_stops_in_validation(hooked):
         hooked._val_metrics_update([], [], reward_extra_infos_dict=reported(1.0, 40), sample_turns=[])
 
 
-def test_verls_v1_trainer_stops_in_training_unless_there_was_a_verdict(hooked, monkeypatch):
+@pytest.mark.parametrize("kind", [list, LinkedList, lambda rows: NonTensorStack(*map(NonTensorData, rows))])
+def test_verls_v1_trainer_stops_in_training_unless_there_was_a_verdict(hooked, monkeypatch, kind):
+    """The queue returns a column as a list or as one of two kinds of tensordict's, by its backend."""
     import transfer_queue
 
     row = {name: values[0] for name, values in reported(1.0, 1).items()}
-    extra_fields = np.array([{"reward_extra_info": row}, {}, None] * 64, dtype=object)
+    extra_fields = kind([{"reward_extra_info": row}, {}] * 64)
     monkeypatch.setattr(transfer_queue, "kv_batch_get", lambda **_: {"extra_fields": extra_fields})
     step = types.SimpleNamespace(keys=["a"], partition_id="train")
     with pytest.raises(NoVerdictError, match="no service"):

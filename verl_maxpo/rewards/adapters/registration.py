@@ -85,4 +85,6 @@ def _reported(batch: Any) -> Iterable[Mapping[str, Any]]:
 
     fields = ["extra_fields"]
     data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-    return (row.get("reward_extra_info") or {} for row in data["extra_fields"].tolist() if isinstance(row, Mapping))
+    # A list, or one of tensordict's, by the backend of the queue; likewise its elements
+    rows = (getattr(row, "data", row) for row in list(data["extra_fields"]))
+    return (row.get("reward_extra_info") or {} for row in rows if isinstance(row, Mapping))
