@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from tensordict import LinkedList, NonTensorData, NonTensorStack, TensorDict
+from tensordict import NonTensorData, NonTensorStack, TensorDict
+from tensordict.utils import LinkedList
 
 pytest.importorskip("verl")
 from verl import DataProto
