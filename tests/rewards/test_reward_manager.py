@@ -11,7 +11,6 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from tensordict import NonTensorData, NonTensorStack, TensorDict
-from tensordict.utils import LinkedList
 
 pytest.importorskip("verl")
 from verl import DataProto
@@ -280,9 +279,9 @@ def test_verls_v1_trainer_stops_in_validation(hooked):
         hooked._val_metrics_update([], [], reward_extra_infos_dict=reported(1.0, 40), sample_turns=[])
 
 
-@pytest.mark.parametrize("kind", [list, LinkedList, lambda rows: NonTensorStack(*map(NonTensorData, rows))])
+@pytest.mark.parametrize("kind", [list, lambda rows: NonTensorStack(*map(NonTensorData, rows))])
 def test_verls_v1_trainer_stops_in_training_unless_there_was_a_verdict(hooked, monkeypatch, kind):
-    """The queue returns a column as a list or as one of two kinds of tensordict's, by its backend."""
+    """The queue returns a column as a list or as a stack of tensordict's, by its backend."""
     import transfer_queue
 
     row = {name: values[0] for name, values in reported(1.0, 1).items()}

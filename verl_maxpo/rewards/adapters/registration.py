@@ -85,6 +85,6 @@ def _reported(batch: Any) -> Iterable[Mapping[str, Any]]:
 
     fields = ["extra_fields"]
     data = transfer_queue.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=fields)
-    # A list, or one of tensordict's, by the backend of the queue; likewise its elements
+    # A list of them or a stack of tensordict's, by the backend of the queue
     rows = (getattr(row, "data", row) for row in list(data["extra_fields"]))
     return (row.get("reward_extra_info") or {} for row in rows if isinstance(row, Mapping))
