@@ -406,3 +406,21 @@ def test_soak_at_a_flat_memory_line():
         elif response != "try subprocess":
             assert not result.correct
     assert max(memory[len(memory) // 2 :]) < 1.1 * max(memory[: len(memory) // 2])
+
+
+def test_a_lost_cancellation_does_not_keep_the_pool_from_closing(monkeypatch):
+    lost = []
+
+    async def slot(_):
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                if lost:
+                    raise
+                lost.append(True)  # as asyncio.wait_for does if its result arrives just then
+
+    monkeypatch.setattr(supervisor.Supervisor, "_slot", slot)
+    owner = supervisor.Supervisor([], LIMITS)
+    owner.stop()
+    assert lost

@@ -123,9 +123,10 @@ class Supervisor:
         parts = [self._stopped.wait(), self._watch(), *(self._slot() for _ in range(self._limits.workers))]
         tasks = [asyncio.ensure_future(part) for part in parts]
         done, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        while unfinished:  # asyncio.wait_for loses a cancellation that meets a result, before Python 3.12
+            for task in unfinished:
+                task.cancel()
+            _, unfinished = await asyncio.wait(unfinished, timeout=_PAUSE_S)
         if self._server is not None:
             self._server.kill()
         return next((task.exception() for task in done), None)
