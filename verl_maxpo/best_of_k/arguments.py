@@ -19,7 +19,7 @@ def checked_k(k: int) -> int:
         TypeError: ``k`` is no integer.
         ValueError: ``k`` is below 1.
     """
-    if isinstance(k, bool):
+    if isinstance(k, (bool, np.bool_)):
         raise TypeError(f"k must be an integer, got {k!r}")
     try:
         k = operator.index(k)
