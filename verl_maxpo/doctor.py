@@ -12,17 +12,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.util import find_spec
 from typing import Literal, NoReturn
 
 import torch
 from tqdm import tqdm
 
 from verl_maxpo import TESTED_VERL
-from verl_maxpo.rewards.isolation.pool import probe_layers
+from verl_maxpo.resources import slots_needed
 from verl_maxpo.rewards.registry import verifier_names
 from verl_maxpo.trainer import estimator
 
 _PACKAGES = ("verl-maxpo", "verl", "torch", "vllm", "sglang", "ray", "TransferQueue", "transformers", "tensordict")
+#: What verl's V1 trainer imports and does not require; vLLM brings the last three.
+_TRAINER_IMPORTS = ("transfer_queue", "cachetools", "fastapi", "uvicorn")
 _OURS = f"{estimator.__name__}.{estimator.compute_maxpo_outcome_advantage.__name__}"
 _RAY_TIMEOUT_S = 120
 
@@ -69,10 +72,11 @@ def examine(*, ray: bool = True, nodes: int = 1, gpus: int = 0, wait: float = 0)
     yield from _missing_packages()
     yield _how_verl_finds_the_plugin()
     yield _accelerator()
+    yield _cores()
     try:
         registered = registered_estimator()
     except ImportError as error:
-        yield Finding("fail", f"verl cannot be imported: {error}", "mend the installation of verl first")
+        yield Finding("fail", f"verl cannot be imported: {error}", "repair the installation of verl first")
         return
     yield _registration(registered, "this process")
     yield from _verifiers()
@@ -96,8 +100,9 @@ def _missing_packages() -> Iterator[Finding]:
     verl = _installed("verl")
     if verl is not None and verl not in TESTED_VERL:
         yield Finding("note", f"verl {verl} is untested with verl-maxpo", f"tested: {', '.join(TESTED_VERL)}")
-    if _installed("TransferQueue") is None:
-        yield Finding("fail", "verl's trainer needs TransferQueue", "pip install 'verl-maxpo[trainer]'")
+    missing = [module for module in _TRAINER_IMPORTS if find_spec(module) is None]
+    if missing:
+        yield Finding("fail", f"verl's trainer needs {', '.join(missing)}", "pip install 'verl-maxpo[trainer]'")
     if _installed("vllm") is None and _installed("sglang") is None:
         yield Finding("fail", "verl's rollouts need vLLM or SGLang", "pip install vllm (on CPU: see verl_maxpo/cpu)")
 
@@ -108,7 +113,8 @@ def _how_verl_finds_the_plugin() -> Finding:
         return Finding("ok", "VERL_USE_EXTERNAL_MODULES names verl_maxpo.plugin")
     names = [point.name for point in entry_points(group="verl.plugins") if point.value == "verl_maxpo.plugin"]
     if not names:
-        return Finding("fail", "no entry point leads verl to verl_maxpo.plugin", "pip install verl-maxpo")
+        fix = "install verl-maxpo with pip, from its folder; on PYTHONPATH alone it has no entry points"
+        return Finding("fail", "no entry point leads verl to verl_maxpo.plugin", fix)
     policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")
     if policy != "auto" and names[0] not in policy.split(","):
         fix = f"unset it, or add {names[0]} to it"
@@ -123,6 +129,14 @@ def _accelerator() -> Finding:
         return Finding("ok", f"{torch.cuda.device_count()} CUDA devices, the first {torch.cuda.get_device_name(0)}")
     fix = "use a node that has one, or VERL_PLATFORM=cpu with the configuration maxpo_trainer_cpu"
     return Finding("note", "this process sees no CUDA device", fix)
+
+
+def _cores() -> Finding:
+    needed, there = slots_needed(gpus=1, storage_units=1), os.cpu_count() or 1
+    text = f"{there} cores; a run on one GPU with one storage unit needs {needed} CPU slots of Ray, 3 more for each GPU"
+    if there >= needed:
+        return Finding("ok", text)
+    return Finding("note", text, f"ray_kwargs.ray_init.num_cpus={needed} declares so many: most actors only sleep")
 
 
 def _registration(registered: str | None, where: str) -> Finding:
@@ -145,7 +159,12 @@ def _verifiers() -> Iterator[Finding]:
 def _lockdown() -> Iterator[Finding]:
     """Say which layers around a verifier's process are there; the reward manager runs with those that are."""
     try:
+        from verl_maxpo.rewards.isolation.pool import probe_layers
+
         layers = probe_layers()
+    except ModuleNotFoundError as error:
+        yield Finding("note", f"{error.name} is missing, for verifiers", "pip install 'verl-maxpo[rewards]'")
+        return
     except RuntimeError as error:
         yield Finding("fail", f"verifiers have no process to run in: {error}", "see docs/isolation.md")
         return

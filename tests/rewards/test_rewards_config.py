@@ -1,5 +1,7 @@
 """Options and routes of the reward manager."""
 
+import importlib
+
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -102,3 +104,10 @@ def test_every_registered_verifier_loads():
 def test_overlong_buffer_has_verls_option_names():
     config = VerifierConfig.of({"max_resp_len": 20, "overlong_buffer_cfg": {"enable": True, "len": 4}})
     assert config.overlong_buffer_cfg == OverlongBuffer(enable=True, len=4, penalty_factor=1.0, log=False)
+
+
+@pytest.mark.parametrize("name", [name for name in verifier_names() if name != "python_function"])
+def test_verifiers_of_our_own_share_a_process(name: str) -> None:
+    """One for each response would cost more than most verdicts."""
+    module = importlib.import_module(find_verifier(name).module)
+    assert module.keeps_state() is False

@@ -56,6 +56,11 @@ def verify(
     return accept(str(number.value), correct=same_number(truth, number), format_ok=marked is not None)
 
 
+def keeps_state(**options: Any) -> bool:
+    """Say that no response changes the verdict on the next."""
+    return False
+
+
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:
     """Return a right and a wrong response, for the check of a data set."""
     truth = _truth(str(ground_truth)).value

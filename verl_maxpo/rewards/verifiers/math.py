@@ -53,6 +53,16 @@ def verify(
     return _compare(answer, truth, format_ok=boxed is not None)
 
 
+def prepare(**options: Any) -> None:
+    """Parse and compare a formula once, so that no process spends a tenth of a second on its first one."""
+    verify("\\boxed{x^2 + 1}", "1 + x^2", {})
+
+
+def keeps_state(**options: Any) -> bool:
+    """Say that no response changes the verdict on the next."""
+    return False
+
+
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:
     """Return a right and a wrong response, for the check of a data set."""
     return f"\\boxed{{{_final(_text_of(ground_truth))}}}", "\\boxed{-271828.1828}"
