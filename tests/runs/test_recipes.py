@@ -391,13 +391,17 @@ class TestRuns:
         assert all(source in report for source in sources)
 
     def test_dynamic_sampling(self, prepared: Path, tmp_path: Path) -> None:
-        # Without a group of mixed answers it would never end.
-        routes = f"+reward.reward_kwargs.routes={{math_dapo:{RANDOM}}}"
-        run_recipe("dapo_math", prepared, tmp_path, routes, K_SCHEDULE="{0: [1,2], 2: 3}")
+        # For k = 3 of n = 4 one right answer teaches, and none or two do not: some group is dropped.
+        overrides = [
+            f"+reward.reward_kwargs.routes={{math_dapo:{RANDOM}}}",
+            "algorithm.filter_groups.max_num_gen_batches=40",
+        ]
+        run_recipe("dapo_math", prepared, tmp_path, *overrides, K_SCHEDULE="{0: [1,2], 2: 3}")
         metrics = metrics_of(tmp_path / "maxpo-k0_1_2_2_3-n4-lr1e-2-seed0")
         check_groups(metrics)
         ks = [(metrics[step]["best_of_k/k/smallest"], metrics[step]["best_of_k/k/largest"]) for step in (1, 2)]
         assert ks == [(1, 2), (3, 3)]
+        assert metrics[2]["best_of_k/dropped_total/tokens"] > 0
 
     def test_colocate_async(self, prepared: Path, tmp_path: Path) -> None:
         run_recipe("async", prepared, tmp_path, ON_GSM8K, ESTIMATOR="grpo")
