@@ -1,7 +1,7 @@
 """Policy-gradient advantages of max@k, in PyTorch.
 
 One prompt has n sampled responses, its *group*, with rewards sorted as g₍₁₎ ≤ … ≤ g₍ₙ₎. All averages are over subsets
-drawn uniformly without replacement::
+drawn uniformly without replacement:
 
     V_k       mean over the k-subsets of the largest reward: the unbiased estimate of max@k
     q_i       the same over the k-subsets that contain i
@@ -9,7 +9,7 @@ drawn uniformly without replacement::
 
 Everything is written in the *gaps* d_j = g₍ⱼ₊₁₎ − g₍ⱼ₎ between neighbours in rank, as the best of a subset is g₍ₙ₎ less
 the gaps above it: a constant added to all rewards cannot matter then, tied rewards get tied advantages, and a group
-without signal gets exact zeros. The one probability needed is that of rank j being the best of a k-subset it is in::
+without signal gets exact zeros. The one probability needed is that of rank j being the best of a k-subset it is in:
 
     ρ_j = C(j-1, k-1) / C(n-1, k-1)
 
@@ -41,17 +41,17 @@ def max_at_k_advantages(
 ) -> Tensor:
     """Compute the advantage of every sample for the policy gradient of max@k.
 
-    With the Leave-Two-Out baseline, MaxPO's (arXiv:2606.06080)::
+    With the Leave-Two-Out baseline, MaxPO's (arXiv:2606.06080):
 
         A_i = k (q_i − M_k(S−i)) = k n/(n−k) (q_i − V_k)
 
-    which in gaps, for the sample of rank r, is one cumulative sum from below and one from above::
+    which in gaps, for the sample of rank r, is one cumulative sum from below and one from above:
 
         A₍ᵣ₎ = k/(n−k) [ Σ_{j<r} d_j j ρ_j − Σ_{j≥r} d_j (n−j) ρ_j ]
 
     The advantages of a group sum to zero, and (1/n) Σ_i A_i ∇log π(x_i) is an unbiased estimate of the gradient of
     max@k. ``k=1`` gives RLOO's g_i − mean of the others. ``k="all"`` gives the sum over k = 1 .. n − 1 of all of these
-    divided by k, for 0/1 rewards MaxRL's (g_i − mean)/mean (arXiv:2602.02710)::
+    divided by k, for 0/1 rewards MaxRL's (g_i − mean)/mean (arXiv:2602.02710):
 
         A₍ᵣ₎ = Σ_{j<r} d_j j/(n−j) − Σ_{j≥r} d_j
 
@@ -83,10 +83,11 @@ def max_at_k_advantages(
         ValueError: ``k`` is out of range, a reward is NaN or infinite, the advantages overflow the dtype, or another
             argument is unusable.
 
-    >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k=2)
-    tensor([-0.6667, -0.6667, -0.6667,  2.0000])
-    >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k="all")
-    tensor([-1., -1., -1.,  3.])
+    Examples:
+        >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k=2)
+        tensor([-0.6667, -0.6667, -0.6667,  2.0000])
+        >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k="all")
+        tensor([-1., -1., -1.,  3.])
     """
     rewards = checked_rewards(rewards)
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
@@ -125,8 +126,9 @@ def grouped_max_at_k_advantages(
         ValueError: ``k < 1``, shapes that do not match, a reward that is NaN or infinite (the message names the
             rows), a group id that is None, advantages that overflow the dtype, or another argument that is unusable.
 
-    >>> grouped_max_at_k_advantages([1.0, 5.0, 0.0, 9.0], ["a", "b", "a", "b"], k=1)
-    tensor([ 1., -4., -1.,  4.])
+    Examples:
+        >>> grouped_max_at_k_advantages([1.0, 5.0, 0.0, 9.0], ["a", "b", "a", "b"], k=1)
+        tensor([ 1., -4., -1.,  4.])
     """
     rewards = checked_rewards(rewards)
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)

@@ -1,10 +1,10 @@
 """The baselines that advantages of max@k can have, each as weights on the ranked rewards, and what is known of each.
 
-In the notation of :mod:`verl_maxpo.best_of_k.advantages`, the advantage of the sample of rank r in a group of n is ::
+In the notation of :mod:`verl_maxpo.best_of_k.advantages`, the advantage of the sample of rank r in a group of n is:
 
     A₍ᵣ₎ = lowest g₍₁₎ + Σ_{j<r} d_j below_j + Σ_{j≥r} d_j above_j
 
-for every baseline: only the three weights differ. All are made of ρ_j = C(j-1, k-1) / C(n-1, k-1)::
+for every baseline: only the three weights differ. All are made of ρ_j = C(j-1, k-1) / C(n-1, k-1):
 
     q₍ᵣ₎       = g₍₁₎ + Σ_{j<r} d_j                    + Σ_{j≥r} d_j (1 − ρ_j)
     M_k(S−₍ᵣ₎) = g₍₁₎ + Σ_{j<r} d_j (1 − j/(n−k) ρ_j)  + Σ_{j≥r} d_j (1 − (j−k)/(n−k) ρ_j)
@@ -116,7 +116,7 @@ def _loo(n: int, k: int, rho: Tensor) -> RankWeights:
 def l2o_over_all_k(n: int, scale_by_k: bool, device: torch.device) -> RankWeights:
     """Compute the weights of ``l2o`` summed over k = 1 .. n − 1, each k with the weight 1/k.
 
-    With A⁽ᵏ⁾ = q_i − M_k(S−i) and the harmonic number H::
+    With A⁽ᵏ⁾ = q_i − M_k(S−i) and the harmonic number H:
 
         Σ_k k/k A⁽ᵏ⁾:            below_j = j/(n−j)                    above_j = −1
         Σ_k 1/(k H_{n−1}) A⁽ᵏ⁾:  below_j = Σ_{i≤j} 1/(n−i) / H_{n−1}  above_j = −(n−j)/j below_j

@@ -12,7 +12,7 @@ from verl_maxpo.best_of_k.baselines import best_rank_probability
 def max_at_k(rewards: Rewards, k: int) -> Tensor:
     """Estimate max@k, the expected best reward of k samples, without bias.
 
-    The mean of the best reward over all k-subsets, which is a sum over the ascending rewards g₍₁₎ ≤ … ≤ g₍ₙ₎::
+    The mean of the best reward over all k-subsets, which is a sum over the ascending rewards g₍₁₎ ≤ … ≤ g₍ₙ₎:
 
         V_k = Σ_j g₍ⱼ₎ C(j-1, k-1) / C(n, k)
 
@@ -32,8 +32,9 @@ def max_at_k(rewards: Rewards, k: int) -> Tensor:
         TypeError: ``k`` is no integer, or the rewards are no numbers.
         ValueError: ``k`` is out of range, a reward is NaN or infinite, or rewards are too far apart for float64.
 
-    >>> max_at_k([0.0, 0.0, 1.0, 3.0], k=2)
-    tensor(1.8333)
+    Examples:
+        >>> max_at_k([0.0, 0.0, 1.0, 3.0], k=2)
+        tensor(1.8333)
     """
     rewards, k = checked_rewards(rewards), checked_k(k)
     n = rewards.shape[-1]

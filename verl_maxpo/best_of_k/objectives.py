@@ -147,7 +147,7 @@ def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeig
 def best_rank_distribution(objective: Objective, n: int, device: torch.device) -> Tensor:
     """Compute how likely each rank is the best of a random subset.
 
-    The size of the subset is drawn with the weights of the k::
+    The size of the subset is drawn with the weights of the k:
 
         p_j = Σ_m w_m C(j-1, k_m-1) / C(n, k_m) = Σ_m w_m k_m/n ρ_j⁽ᵏᵐ⁾
 

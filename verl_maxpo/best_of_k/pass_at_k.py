@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> NDArray[np.float64] | np.float64:
     """Estimate pass@k, the probability that one of k samples is correct, without bias.
 
-    With n samples of which c are correct::
+    With n samples of which c are correct:
 
         pass@k = 1 − C(n−c, k) / C(n, k) = 1 − Π_{i<k} (1 − c/(n−i))
 
@@ -28,8 +28,9 @@ def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> N
         TypeError: An argument is not made of integers.
         ValueError: An argument is out of range.
 
-    >>> print(f"{pass_at_k(num_samples=16, num_correct=4, k=8):.4f}")
-    0.9615
+    Examples:
+        >>> print(f"{pass_at_k(num_samples=16, num_correct=4, k=8):.4f}")
+        0.9615
     """
     n, c, k = np.broadcast_arrays(
         _integers(num_samples, "num_samples"), _integers(num_correct, "num_correct"), _integers(k, "k")

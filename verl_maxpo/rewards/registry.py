@@ -1,7 +1,7 @@
 """Verifiers by name: the entry points of the group ``verl_maxpo.verifiers``.
 
 This package's own verifiers are entry points as well (see its ``pyproject.toml``); a verifier in another package is
-added the same way::
+added the same way:
 
     [project.entry-points."verl_maxpo.verifiers"]
     my_task = "my_package.my_module:verify"
