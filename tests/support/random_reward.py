@@ -1,4 +1,4 @@
-"""A reward function for test_end_to_end.py: real values that depend on the response only, for its verifier."""
+"""Reward functions for real runs: real values that depend on the response only, for the verifier python_function."""
 
 from __future__ import annotations
 
@@ -9,3 +9,10 @@ from typing import Any
 def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float]:
     value = zlib.crc32(solution_str.encode()) % 1000 / 100
     return {"score": value, "acc": float(value > 5)}
+
+
+def compute_score_or_raise(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float]:
+    """Give one response of four no verdict."""
+    if zlib.crc32(solution_str.encode()) % 4 == 0:
+        raise RuntimeError("no verdict")
+    return compute_score(data_source, solution_str, ground_truth)
