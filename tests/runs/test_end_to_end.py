@@ -15,7 +15,7 @@ import torch
 from support import random_reward
 from support.quickstart import QUICKSTART, countdown, prepare
 
-from verl_maxpo import grouped_max_at_k_advantages
+from verl_maxpo import grouped_max_at_k_advantages, pass_at_k
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -107,6 +107,14 @@ def test_validation_was_dumped_before_and_after(run: Path) -> None:
         samples = pd.read_json(run / "validation" / f"{step}.jsonl", lines=True)
         assert (samples.groupby("input").size() == 16).all()
         assert samples["input"].nunique() == 4
+
+
+@pytest.mark.parametrize("k", [1, 4, 16])
+def test_validation_logs_what_evaluate_makes_of_its_dump(run: Path, k: int) -> None:
+    samples = pd.read_json(run / "validation" / "2.jsonl", lines=True)
+    correct = samples.groupby("input")["acc"].sum().astype(int).to_numpy()
+    logged = {name: value for name, value in metrics_of(run)[2].items() if name.endswith(f"/acc/pass@{k}")}
+    assert list(logged.values()) == [pytest.approx(pass_at_k(16, correct, k).mean())]
 
 
 def test_groups_that_are_all_too_small_stop_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
