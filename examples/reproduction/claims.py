@@ -170,7 +170,10 @@ CLAIMS = (
         "With graded rewards, max@4 finds better best-of-8 answers than the mean reward", "ours",
         SWEEP.format("closest"), lambda: compared("closest", "max@4", "mean", (8, "best"), (8, "final")),
     ),
-    Claim("The same in verl, with FSDP2 and vLLM", "ours", "`in_verl.sh`", lambda: []),
+    Claim(
+        "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "`in_verl.sh`",
+        lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),
+    ),
     Claim("The same with large models", "MaxPO, PKPO, MaxRL", "", lambda: []),
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from claims import claims_table
-from curves import RESULTS, Comparison, best_checkpoint, compare, rate_text, reported_half, weights_of
+from curves import RESULTS, Comparison, best_checkpoint, compare, estimate, rate_text, reported_half, weights_of
 from optimum import optimum
 from pictures import draw_all
 from studies import STUDIES
@@ -96,6 +96,22 @@ def rates_table(study: str) -> str:
     return table(["method", *map(rate_text, rates)], rows)
 
 
+def agreement_table() -> str:
+    """The runs in verl beside those of train.py at the same rate and step."""
+    ours, runs = compare("in_verl"), compare("hidden_digit").runs
+    rows = []
+    for method, in_verl in ours.methods.items():
+        step = in_verl[0].steps[-1]
+        plain = [run for run in runs if (run.method, run.lr) == (method, in_verl[0].lr)]
+        cells: list[str] = []
+        for k in (1, 8, 16):
+            here, there = (np.stack([reported_half(run.pass_at_k(k, step)) for run in of]) for of in (in_verl, plain))
+            cells += [number(here.mean()), number(there.mean()), str(estimate(here, there))]
+        rows.append([method, rate_text(in_verl[0].lr), step, f"{len(in_verl)}, {len(plain)}", *cells])
+    heads = [head for k in (1, 8, 16) for head in (f"@{k} verl", "train.py", "verl less train.py [95%]")]
+    return table(["method", "learning rate", "step", "seeds", *heads], rows)
+
+
 def temperatures_table(study: str) -> str:
     """The last step, sampled at other temperatures."""
     comparison = compare(study)
@@ -136,13 +152,13 @@ def bandit_table() -> str:
 def provenance_table() -> str:
     """Where every number comes from."""
     rows = []
-    for name in (*STUDIES, "variance", "bandit"):
+    for name in (*STUDIES, "in_verl", "variance", "bandit"):
         lines = _lines(name)
         if not lines:
             continue
         about = [line["about"] for line in lines]
         seeds = sorted({line["seed"] for line in lines if "seed" in line}) or [0]
-        command = "sweep.py " + name if name in STUDIES else f"{name}.py"
+        command = "sweep.py " + name if name in STUDIES else {"in_verl": "in_verl.sh"}.get(name, f"{name}.py")
         dates, commits, cpus = ([*dict.fromkeys(one[key] for one in about)] for key in ("date", "commit", "cpu"))
         seconds = sum(one.get("seconds", 0) for one in about)
         rows.append(
@@ -192,6 +208,8 @@ def tables() -> dict[str, Callable[[], str]]:
         "provenance": provenance_table,
         "variance": variance_table,
         "bandit": bandit_table,
+        "in_verl final": partial(final_table, "in_verl"),
+        "in_verl agreement": agreement_table,
         "hidden_digit temperatures": partial(temperatures_table, "hidden_digit"),
     }
     for study in STUDIES:
