@@ -37,6 +37,7 @@ from verl_maxpo.cli.common import add_json, positive
 from verl_maxpo.cli.dumps import nothing_left, read, show
 from verl_maxpo.evaluate import choose_k
 from verl_maxpo.evaluate.report import write_json
+from verl_maxpo.evaluate.tables import WIDTH
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -53,7 +54,7 @@ def run(options: Namespace) -> int:
     if not choices.rows:
         raise nothing_left(choices.notes)
     show(choose_k.tables(choices), choose_k.LEGEND, choices.notes)
-    print(*(textwrap.fill(advice, 110) for advice in choices.advice), sep="\n")
+    print(*(textwrap.fill(advice, WIDTH) for advice in choices.advice), sep="\n")
     if options.json:
         write_json(choices, options.json)
     return 0

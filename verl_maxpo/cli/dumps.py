@@ -11,7 +11,7 @@ from rich.console import Console
 
 from verl_maxpo.cli.common import CommandError
 from verl_maxpo.evaluate.dumps import Run, read_runs
-from verl_maxpo.evaluate.tables import Table
+from verl_maxpo.evaluate.tables import WIDTH, Table
 
 
 def read(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
@@ -29,10 +29,10 @@ def nothing_left(notes: list[str]) -> CommandError:
 
 def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
     """Print tables and, on stderr, warnings."""
-    # Tables are as wide as they are: numbers must not be cut, and output may be no terminal.
-    console = Console(markup=False, emoji=False, highlight=False, width=10_000)
+    console = Console(markup=False, emoji=False, highlight=False, width=WIDTH)
     for table in tables:
-        console.print(table.rich())
-    print(textwrap.fill(legend, 110), flush=True)
+        for part in table.rich():
+            console.print(part)
+    print(textwrap.fill(legend, WIDTH), flush=True)
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)

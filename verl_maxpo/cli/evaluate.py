@@ -22,7 +22,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from verl_maxpo.cli.common import add_json, positive
+from verl_maxpo.cli.common import CommandError, add_json, positive
 from verl_maxpo.cli.dumps import nothing_left, read, show
 from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.report import write_json, write_markdown, write_report
@@ -41,6 +41,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--n", type=positive, metavar="N", help="samples that each prompt should have; missing ones are wrong"
     )
+    parser.add_argument("--reference", metavar="RUN", help="compare all others with this run (default: each with each)")
     parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", help=_METRICS_HELP)
     parser.add_argument("--all-steps", action="store_true", help="show every step, not only the first and the last")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .md, .png and .html there")
@@ -50,7 +51,11 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Evaluate the runs and show what comes of it."""
-    comparison = compare(read(options.paths), options.k, options.n)
+    runs = read(options.paths)
+    try:
+        comparison = compare(runs, options.k, options.n, options.reference)
+    except ValueError as error:
+        raise CommandError(error) from error
     if not comparison.estimates:
         raise nothing_left(comparison.notes)
     sources = {row.data_source for row in comparison.averages}
@@ -61,5 +66,5 @@ def run(options: Namespace) -> int:
     if options.markdown:
         write_markdown(comparison, options.markdown)
     if options.out:
-        print(*(f"written: {file}" for file in write_report(comparison, options.out)), sep="\n")
+        print(*(f"written: {file}" for file in write_report(comparison, runs, options.out)), sep="\n")
     return 0

@@ -224,7 +224,7 @@ def tables(choices: Choices) -> Iterator[Table]:
         rows = [row for row in choices.rows if row.dump == dump]
         yield Table(
             f"{dump}: groups with signal, and gain of the best of k",
-            ["n", "k", "groups", *(kind.replace("_", "\n") for kind in KINDS), "nonzero", "max@k", "gain"],
+            ["n", "k", "groups", *(_heading(kind) for kind in KINDS), "nonzero", "max@k", "gain"],
             [
                 [str(row.n), str(row.k), str(row.groups)]
                 + [number(value) for value in (*row.kinds.values(), row.nonzero, row.max_at_k, row.gain)]
@@ -233,6 +233,10 @@ def tables(choices: Choices) -> Iterator[Table]:
         )
         yield Table(
             f"{dump}: mean square of the advantages, by baseline",
-            ["n", "k", *BASELINES],
+            ["n", "k", *map(_heading, BASELINES)],
             [[str(row.n), str(row.k)] + [number(row.mean_square[name]) for name in BASELINES] for row in rows],
         )
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", "\n").replace("undersized", "under-\nsized")

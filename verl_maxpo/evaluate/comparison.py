@@ -85,7 +85,9 @@ class _Pair:
     prompts: NDArray[np.int64]
 
 
-def compare(runs: list[Run], ks: list[int] | None = None, n: int | None = None) -> Comparison:
+def compare(
+    runs: list[Run], ks: list[int] | None = None, n: int | None = None, reference: str | None = None
+) -> Comparison:
     """Evaluate runs.
 
     Args:
@@ -93,14 +95,20 @@ def compare(runs: list[Run], ks: list[int] | None = None, n: int | None = None) 
         ks: At least 1 each; None for the powers of two up to the median number of samples of a prompt.
         n: How many samples each prompt should have: those that are missing count as wrong, as in verl's own metrics,
             except in max@k, which leaves them out. None to count what is there.
+        reference: Name of a run, with or without its seed, that all others are compared with; None for each with each.
 
     Returns:
         The comparison.
+
+    Raises:
+        ValueError: There is no run of that name.
     """
+    reference = _label_of(reference, runs)
     ks = sorted(set(ks or _powers_of_two(runs, n or 1)))
-    comparison = Comparison(ks, notes=[*describe_unread(runs), *describe_sizes(runs, n)])
+    comparison = Comparison(ks, n, notes=[*describe_unread(runs), *describe_sizes(runs, n)])
     for source in dict.fromkeys(source for run in runs for source, _ in run.cells):
         fields = _fields(runs, source, comparison.notes)
+        comparison.correctness[source] = fields.correctness
         cells = {
             (run.name, step): _evaluate(run, samples, fields, ks, n or 0)
             for run in runs
@@ -109,8 +117,8 @@ def compare(runs: list[Run], ks: list[int] | None = None, n: int | None = None) 
         }
         _add_estimates(comparison, source, cells)
         _add_averages(comparison, source, cells)
-        for candidate, reference in _pairs(comparison, source, runs):
-            _add_differences(comparison, source, candidate, reference, cells)
+        for sides in _pairs(comparison, source, runs, reference):
+            _add_differences(comparison, source, *sides, cells)
     comparison.notes += _missing_samples(comparison)
     unlisted = sum(row.problems is None and row.never_solved is not None for row in comparison.coverage)
     if unlisted:
@@ -119,6 +127,13 @@ def compare(runs: list[Run], ks: list[int] | None = None, n: int | None = None) 
             "evaluations are without the list"
         )
     return comparison
+
+
+def _label_of(name: str | None, runs: list[Run]) -> str | None:
+    labels = {run.name: run.label for run in runs} | {run.label: run.label for run in runs}
+    if name is not None and name not in labels:
+        raise ValueError(f"the reference {name!r} is none of the runs: {', '.join(dict.fromkeys(labels.values()))}")
+    return name and labels[name]
 
 
 def _powers_of_two(runs: list[Run], n: int) -> list[int]:
@@ -251,17 +266,20 @@ def _mean_over_seeds(cells: list[_Evaluated], metric: str, k: int) -> Floats:
     return np.array([sum(of_prompt) / len(of_prompt) for of_prompt in values.values()])
 
 
-def _pairs(comparison: Comparison, source: str, runs: list[Run]) -> Iterator[tuple[Side, Side]]:
+def _pairs(comparison: Comparison, source: str, runs: list[Run], reference: str | None) -> Iterator[tuple[Side, Side]]:
     """Yield what is compared, as candidate and reference."""
     labels = list(dict.fromkeys(run.label for run in runs))
     steps = {label: comparison.steps(label, source) for label in labels}
+    pairs = combinations(labels, 2) if reference is None else [(reference, of) for of in labels if of != reference]
     for label in labels:
         if len(steps[label]) > 1:
             yield Side(label, steps[label][-1]), Side(label, steps[label][0])
-    for first, second in combinations(labels, 2):
+    for first, second in pairs:
         common = [step for step in steps[first] if step in steps[second]]
         if common:
             yield Side(second, common[-1]), Side(first, common[-1])
+        elif reference and steps[first] and steps[second]:  # such as a model that was not trained
+            yield Side(second, steps[second][-1]), Side(first, steps[first][-1])
         elif steps[first] and steps[second]:
             comparison.notes.append(f"{source}: {first} and {second} have no step in common and are not compared")
 

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -38,6 +39,7 @@ from tqdm import tqdm
 from verl_maxpo.rewards.verifiers.answers import canonical_answer
 
 _SHOWN_LINES = 5
+_FILE_SIZE = 1 << 42  # more than any file has, so that one number says which file and where in it
 _ROW_OF_SESSION = re.compile(r"((?:pad)?[0-9a-f-]{32,36})_(\d+)_(\d+)")
 _SEED = re.compile(r"-seed(\d+)(?=/|$)")
 
@@ -60,7 +62,7 @@ class Line(msgspec.Struct, gc=False):
 
 @dataclass
 class Samples:
-    """The samples of one data source and step, about 32 bytes each.
+    """The samples of one data source and step, about 40 bytes each.
 
     Attributes:
         prompts: Number of each prompt, 0 to P - 1, by the digest of what identifies it.
@@ -68,6 +70,8 @@ class Samples:
         score: Of each sample.
         acc: Of each sample, NaN where the line has none.
         pred: Hash of the answer of each sample, 0 where the line has none.
+        place: Where the line of each sample stands, for :meth:`Run.lines`.
+        last_place: Of a sample with several rows, where the last stands.
     """
 
     prompts: dict[bytes, int] = field(default_factory=dict)
@@ -75,6 +79,8 @@ class Samples:
     score: array[float] = field(default_factory=lambda: array("d"))
     acc: array[float] = field(default_factory=lambda: array("d"))
     pred: array[int] = field(default_factory=lambda: array("q"))
+    place: array[int] = field(default_factory=lambda: array("q"))
+    last_place: dict[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -128,12 +134,14 @@ class Run:
 
     Attributes:
         name: Distinct name of the run.
+        files: The dumps.
         cells: Its samples.
         malformed: Files with lines that could not be used.
         padding: Rows that V1 added to fill a batch, left out.
     """
 
     name: str
+    files: list[Path] = field(default_factory=list)
     cells: dict[Cell, Samples] = field(default_factory=dict)
     malformed: list[Malformed] = field(default_factory=list)
     padding: int = 0
@@ -148,6 +156,41 @@ class Run:
         """What follows ``-seed`` in the name."""
         found = _SEED.search(self.name)
         return found and found[1]
+
+    def texts(self, places: list[int]) -> Iterator[Texts]:
+        """Read the texts of lines again, which :func:`read_runs` does not keep.
+
+        Args:
+            places: Of :class:`Samples`.
+
+        Yields:
+            The texts, in this order.
+
+        Raises:
+            OSError: A file cannot be read any more.
+        """
+        for place in places:
+            file, offset = divmod(place, _FILE_SIZE)
+            with self.files[file].open("rb") as lines:
+                lines.seek(offset)
+                yield _texts(lines.readline())
+
+
+class Texts(msgspec.Struct, gc=False):
+    """What a report shows of one line; whatever is no text is shown as JSON."""
+
+    input: Any = ""
+    output: Any = ""
+    gts: Any = None
+    pred: Any = None
+
+
+def _texts(line: bytes) -> Texts:
+    try:
+        return msgspec.json.decode(line, type=Texts)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # NaN or lone surrogates, as in _Reader
+        row = json.loads(line.decode(errors="replace"), parse_constant=lambda _: None)
+        return msgspec.convert({name: row[name] for name in Texts.__struct_fields__ if name in row}, Texts)
 
 
 def read_runs(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
@@ -174,7 +217,7 @@ def read_runs(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
 
 
 def _read_run(name: str, path: Path, files: list[Path], by_uid: bool, advance: Callable[[int], object]) -> Run:
-    run = Run(name)
+    run = Run(name, files)
     reader = _Reader(run, by_uid)
     for file in files:
         reader.read(file, advance)
@@ -241,13 +284,15 @@ class _Reader:
         malformed = Malformed(file)
         step = _step_of(file)
         self._session = None
+        place = next_place = self._run.files.index(file) * _FILE_SIZE
         with file.open("rb") as lines:
             for number, text in enumerate(lines, start=1):
                 advance(len(text))
+                place, next_place = next_place, next_place + len(text)
                 if text.isspace():
                     continue
                 try:
-                    self._add(self._decode(text), step)
+                    self._add(self._decode(text), step, place)
                 except (ValueError, RecursionError) as error:
                     if text.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
                         malformed.add(number, str(error))
@@ -270,14 +315,14 @@ class _Reader:
                 raise error from None
             return self._decoder.decode(json.dumps(row, ensure_ascii=False).encode(errors="replace"))
 
-    def _add(self, line: Line, step_of_file: int | None) -> None:
+    def _add(self, line: Line, step_of_file: int | None, place: int) -> None:
         if line.score is None or not math.isfinite(line.score):
             raise ValueError("no finite number in `score`")
         row = _ROW_OF_SESSION.fullmatch(line.uid) if isinstance(line.uid, str) else None
         if row and row[1].startswith("pad"):
             self._run.padding += 1
         elif row and int(row[3]) > 0:
-            self._replace_score(f"{row[1]}_{row[2]}", line)
+            self._replace_score(f"{row[1]}_{row[2]}", line, place)
         else:
             key = _key(line, row[1] if row else line.uid, self._by_uid)
             samples = self._samples(line, step_of_file)
@@ -285,9 +330,10 @@ class _Reader:
             samples.score.append(line.score)
             samples.acc.append(math.nan if line.acc is None else line.acc)
             samples.pred.append(_hash_of_answer(bytes(line.pred)))
+            samples.place.append(place)
             self._session = (f"{row[1]}_{row[2]}", samples) if row else None
 
-    def _replace_score(self, session: str, line: Line) -> None:
+    def _replace_score(self, session: str, line: Line, place: int) -> None:
         """Let a further row of a session have the last word."""
         if self._session is None or self._session[0] != session:
             raise ValueError(
@@ -298,6 +344,7 @@ class _Reader:
         samples.score[-1] = line.score
         samples.acc[-1] = math.nan if line.acc is None else line.acc
         samples.pred[-1] = _hash_of_answer(bytes(line.pred))
+        samples.last_place[len(samples) - 1] = place
 
     def _samples(self, line: Line, step_of_file: int | None) -> Samples:
         source = "all" if self._by_uid or line.data_source is None else line.data_source

@@ -1,45 +1,71 @@
-"""A comparison as a picture."""
+"""A comparison as a picture for papers, and for readers of the report without JavaScript."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from verl_maxpo.evaluate.dumps import Run
 from verl_maxpo.evaluate.results import Average, Comparison
-
-CAPTION = "bars and bands: standard deviation over seeds, for a single run the 95% interval over prompts"
-
-
-# Okabe and Ito's, which colour-blind readers tell apart, darker ones first; markers do the same without colour.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-_MARKERS = "osD^vPX"
+from verl_maxpo.evaluate.styles import CAPTION, COLOURS, MARKERS
+from verl_maxpo.evaluate.summary import schedule
+from verl_maxpo.evaluate.tables import at_k
 
 
-def draw(comparison: Comparison, file: Path) -> None:
-    """Draw pass@k, or max@k where correctness is not known, against k and against steps, a line for each data source.
+def draw(comparison: Comparison, file: Path, runs: Iterable[Run] = ()) -> None:
+    """Draw pass@k, or max@k where correctness is not known, against k and against steps, a row for each data source.
 
     Args:
         comparison: What to show.
         file: The picture, in the format that its name says.
+        runs: Whose changes of the trained K are marked.
     """
     sources = list(dict.fromkeys(row.data_source for row in comparison.averages))
-    steps = any(len(comparison.steps(row.label, row.data_source)) > 1 for row in comparison.averages)
-    size = (5.2 * (1 + steps), 3.8 * len(sources))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(sources), 1 + steps, squeeze=False)
-    with mpl.rc_context({"text.parse_math": False}):  # a run may be called "$x"
+    labels = list(dict.fromkeys(row.label for row in comparison.averages))
+    several = any(len(comparison.steps(row.label, row.data_source)) > 1 for row in comparison.averages)
+    columns = 1 + several * min(2, len(comparison.ks))
+    schedules = {run.label: schedule(run) for run in runs}
+    # Names of runs may be "$x", and in any script.
+    with mpl.rc_context({"text.parse_math": False, "font.family": _fonts("".join(sources + labels))}):
+        legend_height = 0.2 * len(labels) * (1 + several)
+        figure = Figure(figsize=(1 + 4.2 * columns, (3.4 + legend_height) * len(sources)), layout="constrained")
+        axes = figure.subplots(len(sources), columns, squeeze=False)
         for source, row in zip(sources, axes, strict=True):
             _against_k(comparison, source, row[0])
-            if steps:
-                _against_steps(comparison, source, row[1])
-        figure.supxlabel(CAPTION, fontsize="small", color="0.4")
+            of_metric = [one for one in comparison.averages if one.metric == comparison.main_metric(source)]
+            ks = sorted({one.k for one in of_metric if one.data_source == source})
+            for k, panel in zip([ks[0], ks[-1]], row[1:], strict=False):
+                _against_steps(comparison, source, panel, k, schedules)
+        figure.supxlabel(CAPTION, fontsize="small", color="0.4", wrap=True)
         figure.savefig(file, dpi=150)
+
+
+def _fonts(text: str) -> list[str]:
+    """Return matplotlib's font, and installed ones that have the characters that it lacks."""
+    families = ["DejaVu Sans"]
+    missing = {ord(character) for character in text if not character.isspace()}
+    missing -= _characters(font_manager.findfont(families[0]))
+    for font in font_manager.fontManager.ttflist if missing else []:
+        found = missing & _characters(font.fname)
+        if found:
+            families.append(font.name)
+            missing -= found
+    return families
+
+
+def _characters(file: str) -> set[int]:
+    try:
+        return set(font_manager.get_font(file).get_charmap())
+    except (OSError, RuntimeError):  # a font that was removed, or that FreeType cannot read
+        return set()
 
 
 def _lines(comparison: Comparison, source: str) -> dict[str, list[Average]]:
@@ -53,13 +79,8 @@ def _lines(comparison: Comparison, source: str) -> dict[str, list[Average]]:
 
 
 def _bounds(rows: list[Average]) -> NDArray[np.float64]:
-    """Return the lower and upper end of each row's uncertainty, ``[2, rows]``."""
-    ends: list[tuple[float, float]] = []
-    for row in rows:
-        spread = row.std or 0.0
-        of_seeds = (row.value - spread, row.value + spread)
-        ends.append(row.interval if row.interval and row.std is None else of_seeds)
-    bounds: NDArray[np.float64] = np.array(ends).T
+    """Return the lower and upper end of each row's interval over prompts, ``[2, rows]``."""
+    bounds: NDArray[np.float64] = np.array([row.interval or (row.value, row.value) for row in rows]).T
     return bounds
 
 
@@ -78,40 +99,61 @@ def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
                 **_style(number, "--" if start else "-"),
                 label=label if len(steps) < 2 else f"{label}, step {step}",
             )
+            _seeds(comparison, chosen, axes, "k", number)
     axes.set_xscale("log")
     axes.set_xticks(comparison.ks, list(map(str, comparison.ks)))
     axes.set(xlabel="k", ylabel=comparison.main_metric(source), title="all prompts" if source == "all" else source)
     _finish(axes)
 
 
-def _against_steps(comparison: Comparison, source: str, axes: Axes) -> None:
+def _against_steps(
+    comparison: Comparison, source: str, axes: Axes, k: int, schedules: dict[str, dict[int, str]]
+) -> None:
     metric = comparison.main_metric(source)
     for number, (label, rows) in enumerate(_lines(comparison, source).items()):
-        known = sorted((row for row in rows if row.step is not None), key=lambda row: row.step or 0)
-        ks = sorted({row.k for row in known})
-        for k in dict.fromkeys([*ks[:1], *ks[-1:]]):
-            chosen = [row for row in known if row.k == k]
-            style = _style(number, "-" if k == ks[-1] else ":")
-            name = f"{label} {metric.replace('k', str(k))}"
-            steps = [row.step or 0 for row in chosen]
-            axes.plot(steps, [row.value for row in chosen], label=name, **style)
+        chosen = sorted((row for row in rows if row.k == k and row.step is not None), key=lambda row: row.step or 0)
+        steps = [row.step or 0 for row in chosen]
+        style = _style(number, "-")
+        trained = schedules.get(label, {})
+        name = f"{label}, K = {', '.join(trained.values())}" if trained else label
+        axes.plot(steps, [row.value for row in chosen], label=name, **style)
+        if chosen:
             axes.fill_between(steps, *_bounds(chosen), color=style["color"], alpha=0.15, linewidth=0)
-    axes.set(xlabel="training step", title="during training")
+        _seeds(comparison, chosen, axes, "step", number)
+        for step, trained_k in list(trained.items())[1:]:
+            axes.axvline(step, color=style["color"], linestyle=":")
+            axes.text(
+                step, 1, f" K = {trained_k}", color=style["color"], va="bottom", transform=axes.get_xaxis_transform()
+            )
+    axes.set(xlabel="training step", ylabel=at_k(metric, k))
     _finish(axes)
+
+
+def _seeds(comparison: Comparison, rows: list[Average], axes: Axes, x: str, number: int) -> None:
+    """Draw each seed alone, where there are several."""
+    about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
+    dots = [
+        (getattr(row, x), row.value)
+        for row in comparison.estimates
+        if (row.label, row.data_source, row.step, row.metric, row.k) in about
+    ]
+    if dots:
+        axes.plot(*zip(*dots, strict=True), ".", markersize=4, color=COLOURS[number % len(COLOURS)], alpha=0.7)
 
 
 def _style(number: int, line: str) -> dict[str, Any]:
     """Return how the lines of a label look: full markers on solid lines, hollow ones on others."""
-    colour = _COLOURS[number % len(_COLOURS)]
+    colour = COLOURS[number % len(COLOURS)]
     return {
         "color": colour,
         "linestyle": line,
-        "marker": _MARKERS[number % len(_MARKERS)],
+        "marker": MARKERS[number % len(MARKERS)],
         "markerfacecolor": colour if line == "-" else "white",
     }
 
 
 def _finish(axes: Axes) -> None:
+    """Put the legend below the axes, where it covers nothing."""
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(0, -0.16), frameon=False)

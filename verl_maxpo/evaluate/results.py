@@ -13,7 +13,7 @@ PASS, MAX, MAJORITY, ALL, VERL = "pass@k", "max@k", "maj@k", "pass^k", "verl's b
 G_PASS = {"G-Pass@k_0.5": 0.5, "G-Pass@k_0.75": 0.75}
 
 #: What has tables of its own.
-METRICS = (PASS, MAX, MAJORITY, ALL, *G_PASS)
+METRICS = (PASS, MAX, MAJORITY, ALL, *G_PASS, VERL)
 
 #: Up to how many problems of all runs and steps together are listed one by one.
 MOST_PROBLEMS = 50_000
@@ -28,7 +28,7 @@ class Estimate:
         label: The same without its seed.
         data_source: Name of the data source.
         step: Of training, None where it is not known.
-        metric: One of :data:`METRICS` or ``verl's best@k``.
+        metric: One of :data:`METRICS`.
         k: Number of samples.
         value: Mean over the prompts with at least k samples.
         interval: 95% confidence interval over prompts; None for ``verl's best@k``, and where there can be none.
@@ -171,6 +171,8 @@ class Comparison:
 
     Attributes:
         ks: The k that were asked for, or powers of two.
+        n: How many samples each prompt should have, None if that is not known.
+        correctness: By data source, the field that says whether a sample is correct: ``acc``, ``score`` or None.
         estimates: Of each run.
         averages: Over seeds.
         coverage: Of each run.
@@ -180,6 +182,8 @@ class Comparison:
     """
 
     ks: list[int]
+    n: int | None = None
+    correctness: dict[str, str | None] = field(default_factory=dict)
     estimates: list[Estimate] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
     coverage: list[Coverage] = field(default_factory=list)
@@ -194,8 +198,7 @@ class Comparison:
 
     def main_metric(self, data_source: str) -> str:
         """Return ``pass@k`` where correctness is known, else ``max@k``."""
-        known = any(row.metric == PASS for row in self.averages if row.data_source == data_source)
-        return PASS if known else MAX
+        return PASS if self.correctness[data_source] else MAX
 
 
 def step_order(step: int | None) -> float:

@@ -7,15 +7,22 @@ from dataclasses import dataclass
 
 import rich.table
 from rich import box
+from rich.cells import cell_len
 
 from verl_maxpo.evaluate.estimates import Interval
-from verl_maxpo.evaluate.results import METRICS, VERL, Average, Comparison, Difference, Matching, Side
+from verl_maxpo.evaluate.results import METRICS, Average, Comparison, Difference, Matching, Side
 
 LEGEND = (
     "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
-    "deviation over seeds. unsolved: prompts without a correct sample. pass@k and max@k are unbiased; verl's best@k "
+    "deviation over seeds. unsolved: prompts without a correct sample. solved by one only: prompts that only "
+    "the first of the two solves, and only the second. pass@k and max@k are unbiased; verl's best@k "
     "draws with replacement and understates them."
 )
+
+
+#: Characters that a terminal has at least.
+WIDTH = 80
+_KEY_WIDTH = 22
 
 
 @dataclass(frozen=True)
@@ -26,20 +33,37 @@ class Table:
         title: What it shows.
         header: Of each column.
         rows: Of each row, the cells.
+        keys: How many of the first columns say what a row is about.
+        about: For each row, what a terminal shows instead of these columns, in lines.
     """
 
     title: str
     header: list[str]
     rows: list[list[str]]
+    keys: int = 1
+    about: list[str] | None = None
 
-    def rich(self) -> rich.table.Table:
-        """Return the table for a console, which must have markup switched off."""
-        table = rich.table.Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD)
-        for number, heading in enumerate(self.header):
-            table.add_column(heading, justify="right" if number else "left", no_wrap=True)
-        for row in self.rows:
-            table.add_row(*row)
-        return table
+    def rich(self) -> Iterator[rich.table.Table]:
+        """Make the table for a console, which must have markup switched off.
+
+        Yields:
+            Tables of :data:`WIDTH`: the columns that say what a row is about are one, and what does not fit of the
+            others goes on in a further table.
+        """
+        first = self.about or [row[0] for row in self.rows]
+        others = [[cell.replace(", ", ",\n") for cell in row[self.keys :]] for row in self.rows]
+        header = self.header[self.keys :]
+        widths = [max(map(_width, column)) + 2 for column in zip(header, *others, strict=True)]
+        key_width = min(_KEY_WIDTH, max(map(_width, [self.header[0], *first]))) + 2
+        for start, end in _parts(widths, WIDTH - key_width):
+            title = self.title if start == 0 else f"{self.title}, continued"
+            table = rich.table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+            table.add_column(self.header[0], overflow="fold", max_width=WIDTH - sum(widths[start:end]) - 2)
+            for heading in header[start:end]:
+                table.add_column(heading, justify="right", no_wrap=True)
+            for key, row in zip(first, others, strict=True):
+                table.add_row(key, *row[start:end])
+            yield table
 
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown."""
@@ -49,7 +73,11 @@ class Table:
 
 
 def tables(
-    comparison: Comparison, *, all_steps: bool = False, metrics: Collection[str] | None = None
+    comparison: Comparison,
+    *,
+    all_steps: bool = False,
+    metrics: Collection[str] | None = None,
+    sources: Collection[str] | None = None,
 ) -> Iterator[Table]:
     """Make the tables of a comparison.
 
@@ -57,11 +85,14 @@ def tables(
         comparison: What to show.
         all_steps: Show every step, not only the first and the last of each run.
         metrics: Of :data:`METRICS`; None for all.
+        sources: Of the data sources; None for all.
 
     Yields:
         For each data source a table for each metric, and the differences.
     """
     for source in dict.fromkeys(row.data_source for row in comparison.averages):
+        if sources is not None and source not in sources:
+            continue
         chosen = [metric for metric in METRICS if metrics is None or metric in metrics]
         there = {row.metric for row in comparison.averages if row.data_source == source}
         for metric in chosen:
@@ -71,6 +102,21 @@ def tables(
         for metric in chosen:
             if metric in compared:
                 yield _differences(comparison, source, metric)
+
+
+def _width(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
+
+
+def _parts(widths: list[int], room: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and one more than the last of columns that fit together."""
+    start = 0
+    while start < len(widths):
+        end = start + 1
+        while end < len(widths) and sum(widths[start : end + 1]) <= room:
+            end += 1
+        yield start, end
+        start = end
 
 
 def number(value: float) -> str:
@@ -93,19 +139,25 @@ def _markdown(text: str) -> str:
 def _estimates(comparison: Comparison, source: str, metric: str, all_steps: bool) -> Table:
     cells = {(row.label, row.step, row.metric, row.k): row for row in comparison.averages if row.data_source == source}
     ks = [k for k in comparison.ks if any((name, at) == (metric, k) for _, _, name, at in cells)]
-    rows = []
+    rows, about = [], []
     for label in dict.fromkeys(label for label, *_ in cells):
         steps = comparison.steps(label, source)
         for step in steps if all_steps else dict.fromkeys([steps[0], steps[-1]]):
-            rows.append(
-                [label, *_context(comparison, label, source, step)]
-                + [_average(cells.get((label, step, metric, k))) for k in ks]
-            )
-            if metric == comparison.main_metric(source):
-                best = [cells.get((label, step, VERL, k)) for k in ks]
-                rows.append([f"  {VERL}", *[""] * 4, *(number(row.value) if row else "" for row in best)])
-    heading = ["run", "seeds", "step", "prompts × n", "unsolved"]
-    return Table(f"{_prefix(source)}{metric}", heading + [metric.replace("k", str(k)) for k in ks], rows)
+            context = _context(comparison, label, source, step)
+            rows.append([label, *context, *(_average(cells.get((label, step, metric, k))) for k in ks)])
+            about.append(f"{label}\n{_short(*context)}")
+    heading = ["run", "step", "seeds", "prompts × n", "unsolved", *(at_k(metric, k) for k in ks)]
+    return Table(f"{_prefix(source)}{metric}", heading, rows, 5, about)
+
+
+def _short(step: str, seeds: str, size: str, unsolved: str) -> str:
+    where = ", ".join(filter(None, [f"step {step}" if step else "", f"{seeds} seeds" if seeds != "1" else ""]))
+    return "\n".join(filter(None, [where, size, f"{unsolved} unsolved" if unsolved else ""]))
+
+
+def at_k(metric: str, k: int) -> str:
+    """Return a metric's name for some k, as in ``pass@8``."""
+    return metric.replace("@k", f"@{k}").replace("^k", f"^{k}")
 
 
 def _prefix(source: str) -> str:
@@ -117,7 +169,7 @@ def _context(comparison: Comparison, label: str, source: str, step: int | None) 
     never = [row.never_solved for row in rows if row.never_solved is not None]
     prompts = _range([row.prompts for row in rows])
     n = _range([n for row in rows for n in (row.smallest_n, row.largest_n)])
-    return [str(len(rows)), _step(step), f"{prompts} × {n}", number(sum(never) / len(never)) if never else ""]
+    return [_step(step), str(len(rows)), f"{prompts} × {n}", number(sum(never) / len(never)) if never else ""]
 
 
 def _range(values: list[int]) -> str:
@@ -150,19 +202,26 @@ def _differences(comparison: Comparison, source: str, metric: str) -> Table:
     }
     ks = [k for k in comparison.ks if any(at == k for *_, at in differences)]
     rows = [
-        [_name_of_difference(row.candidate, row.reference), _matched(row), _only_one(row)]
+        [name_of_difference(row.candidate, row.reference), _matched(row), _only_one(row)]
         + [_difference(differences.get((row.candidate, row.reference, k))) for k in ks]
         for row in comparison.matchings
         if row.data_source == source and any((row.candidate, row.reference, k) in differences for k in ks)
     ]
-    heading = ["difference", "prompts", "solved only by", *(metric.replace("k", str(k)) for k in ks)]
-    return Table(f"{_prefix(source)}differences in {metric} on the same prompts", heading, rows)
+    heading = ["difference", "prompts", "solved by one only", *(at_k(metric, k) for k in ks)]
+    about = [f"{name}\n{prompts}" + (f"\none only: {only}" if only else "") for name, prompts, only, *_ in rows]
+    return Table(f"{_prefix(source)}differences in {metric} on the same prompts", heading, rows, 3, about)
 
 
-def _name_of_difference(candidate: Side, reference: Side) -> str:
+def name_of_difference(candidate: Side, reference: Side) -> str:
+    """Return what is compared, on several lines."""
     if candidate.label == reference.label:
-        return f"{candidate.label}, step\n{_step(candidate.step)} − {_step(reference.step)}"
-    return f"{candidate.label} −\n{reference.label}" + ("" if candidate.step is None else f", step {candidate.step}")
+        return f"{candidate.label},\nstep {_step(candidate.step)} − {_step(reference.step)}"
+    if candidate.step == reference.step:
+        step = "" if candidate.step is None else f",\nstep {candidate.step}"
+        return f"{candidate.label} −\n{reference.label}{step}"
+    return " −\n".join(
+        f"{side.label}, step {_step(side.step)}".removesuffix(", step ") for side in (candidate, reference)
+    )
 
 
 def _matched(row: Matching) -> str:
@@ -172,11 +231,7 @@ def _matched(row: Matching) -> str:
 def _only_one(row: Matching) -> str:
     if row.only_candidate is None or row.only_reference is None:
         return ""
-    one_run = row.candidate.label == row.reference.label
-    candidate, reference = (
-        f"step {_step(side.step)}" if one_run else side.label for side in (row.candidate, row.reference)
-    )
-    return f"{candidate} {number(row.only_candidate)}\n{reference} {number(row.only_reference)}"
+    return f"{number(row.only_candidate)}, {number(row.only_reference)}"
 
 
 def _difference(row: Difference | None) -> str:

@@ -1,0 +1,277 @@
+"""The figures of the HTML report, which Plotly draws."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from verl_maxpo.evaluate.problems import Changes, Outcome
+from verl_maxpo.evaluate.results import METRICS, Average, Comparison, Side
+from verl_maxpo.evaluate.styles import COLOURS, PLOTLY_MARKERS
+from verl_maxpo.evaluate.tables import at_k, name_of_difference, number
+
+_HELPED, _LOST, _SAME = COLOURS[0], COLOURS[1], "#888888"
+_BINS = 16  # of outcomes whose samples are too many, or that are scores
+
+
+@dataclass(frozen=True)
+class View:
+    """What the reader chooses one of.
+
+    Attributes:
+        name: The ``meta`` of its traces.
+        layout: What changes of the layout.
+    """
+
+    name: str
+    layout: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interactive:
+    """A figure.
+
+    Attributes:
+        title: What it shows.
+        choice: What the views are.
+        views: At least one.
+        chosen: Index of the one that is shown first.
+        figure: All traces and the common layout.
+    """
+
+    title: str
+    choice: str
+    views: list[View]
+    chosen: int
+    figure: go.Figure
+
+    @property
+    def legend(self) -> int:
+        """Number of entries of the legend."""
+        return len({trace.legendgroup for trace in self.figure.data})
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as what JSON can hold; numpy's arrays are none of its values."""
+        views = [{"name": view.name, "layout": view.layout} for view in self.views]
+        figure: dict[str, Any] = self.figure.to_plotly_json()
+        return figure | {"views": views, "chosen": self.chosen}
+
+
+def figures(comparison: Comparison, source: str, changes: list[Changes]) -> Iterator[Interactive]:
+    """Make the figures of a data source.
+
+    Args:
+        comparison: What to show.
+        source: The data source.
+        changes: Its problems.
+
+    Yields:
+        Every metric against k, the main metric over steps where there are several, and the problems where any changed.
+    """
+    rows = [row for row in comparison.averages if row.data_source == source]
+    yield _against_k(comparison, source, rows)
+    if any(len(comparison.steps(row.label, source)) > 1 for row in rows):
+        yield _over_steps(comparison, source, rows)
+    if changes:
+        yield _before_and_after(changes)
+
+
+def _against_k(comparison: Comparison, source: str, rows: list[Average]) -> Interactive:
+    there = [metric for metric in METRICS if any(row.metric == metric for row in rows)]
+    traces = []
+    for metric in there:
+        for number_of_run, label in enumerate(dict.fromkeys(row.label for row in rows)):
+            steps = comparison.steps(label, source)
+            for step in dict.fromkeys([steps[0], steps[-1]]):
+                chosen = [row for row in rows if (row.label, row.step, row.metric) == (label, step, metric)]
+                start = len(steps) > 1 and step == steps[0]
+                name = _name(Side(label, step if len(steps) > 1 else None))
+                line = _line([row.k for row in chosen], chosen, name, number_of_run, metric, hollow=start)
+                line.update(error_y=_error_bars(chosen), legendgroup=name)
+                traces += [line, *_seeds(comparison, line, chosen, "k")]
+    axis = {"type": "log", "tickvals": comparison.ks, "ticktext": list(map(str, comparison.ks)), "title": {"text": "k"}}
+    views = [View(metric, {"yaxis.title.text": metric}) for metric in there]
+    chosen_view = there.index(comparison.main_metric(source))
+    return Interactive("Against k", "metric", views, chosen_view, _figure(traces, xaxis=axis))
+
+
+def _over_steps(comparison: Comparison, source: str, rows: list[Average]) -> Interactive:
+    metric = comparison.main_metric(source)
+    ks = [k for k in comparison.ks if any((row.metric, row.k) == (metric, k) for row in rows)]
+    traces = []
+    for k in ks:
+        for number_of_run, label in enumerate(dict.fromkeys(row.label for row in rows)):
+            chosen = [row for row in rows if (row.label, row.metric, row.k) == (label, metric, k)]
+            chosen = sorted((row for row in chosen if row.step is not None), key=lambda row: row.step or 0)
+            line = _line(
+                [row.step or 0 for row in chosen], chosen, _name(Side(label, None)), number_of_run, at_k(metric, k)
+            )
+            traces += [*_band(line, chosen), line, *_seeds(comparison, line, chosen, "step")]
+    views = [View(at_k(metric, k), {"yaxis.title.text": at_k(metric, k)}) for k in ks]
+    figure = _figure(traces, xaxis={"title": {"text": "training step"}})
+    return Interactive("During training", "k", views, len(ks) - 1, figure)
+
+
+def _name(side: Side) -> str:
+    """Return a side's name; Plotly would take tags in it for formatting, and dollars for mathematics."""
+    return escape(side.label, quote=False).replace("$", "&#36;") + ("" if side.step is None else f", step {side.step}")
+
+
+def _line(
+    x: list[int], rows: list[Average], name: str, number_of_run: int, view: str, *, hollow: bool = False
+) -> dict[str, Any]:
+    colour = COLOURS[number_of_run % len(COLOURS)]
+    symbol = PLOTLY_MARKERS[number_of_run % len(PLOTLY_MARKERS)]
+    return {
+        "x": x,
+        "y": [row.value for row in rows],
+        "text": [_uncertainty(row) for row in rows],
+        "hovertemplate": "%{x}: %{y:.3f}%{text}",
+        "mode": "lines+markers",
+        "line": {"color": colour, "dash": "dash" if hollow else "solid"},
+        "marker": {"size": 9, "symbol": symbol + ("-open" if hollow else "")},
+        "name": name,
+        "legendgroup": name,
+        "meta": view,
+        "type": "scatter",
+    }
+
+
+def _uncertainty(row: Average) -> str:
+    interval = f"<br>[{number(row.interval.low)}, {number(row.interval.high)}] over prompts" if row.interval else ""
+    return interval + (f"<br>± {number(row.std)} over {row.seeds} seeds" if row.std is not None else "")
+
+
+def _error_bars(rows: list[Average]) -> dict[str, Any]:
+    lows = [row.value - row.interval.low if row.interval else 0 for row in rows]
+    highs = [row.interval.high - row.value if row.interval else 0 for row in rows]
+    return {"type": "data", "symmetric": False, "array": highs, "arrayminus": lows, "thickness": 1.2}
+
+
+def _band(line: dict[str, Any], rows: list[Average]) -> list[dict[str, Any]]:
+    known = [(x, row.interval) for x, row in zip(line["x"], rows, strict=True) if row.interval]
+    if len(known) < 2:
+        return []
+    band = {
+        "x": [x for x, _ in known] + [x for x, _ in reversed(known)],
+        "y": [interval.low for _, interval in known] + [interval.high for _, interval in reversed(known)],
+        "fill": "toself",
+        "mode": "lines",
+        "line": {"width": 0, "color": line["line"]["color"]},
+        "opacity": 0.3,
+    }
+    return [_beside(line, band)]
+
+
+def _seeds(comparison: Comparison, line: dict[str, Any], rows: list[Average], x: str) -> list[dict[str, Any]]:
+    """Return the dots of the seeds, each alone."""
+    about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
+    dots = [
+        (getattr(row, x), row.value)
+        for row in comparison.estimates
+        if (row.label, row.data_source, row.step, row.metric, row.k) in about
+    ]
+    if not dots:
+        return []
+    xs, ys = zip(*dots, strict=True)
+    marker = {"size": 4, "color": line["line"]["color"], "opacity": 0.8}
+    return [_beside(line, {"x": list(xs), "y": list(ys), "mode": "markers", "marker": marker})]
+
+
+def _beside(line: dict[str, Any], trace: dict[str, Any]) -> dict[str, Any]:
+    same = {name: line[name] for name in ("name", "legendgroup", "meta", "type")}
+    return same | trace | {"showlegend": False, "hoverinfo": "skip"}
+
+
+def _before_and_after(changes: list[Changes]) -> Interactive:
+    traces, views = [], []
+    for of in changes:
+        name = name_of_changes(of)
+        traces += list(_bubbles(of, name))
+        views.append(
+            View(name, {"xaxis.title.text": _axis(of, of.reference), "yaxis.title.text": _axis(of, of.candidate)})
+        )
+    line = {"type": "line", "x0": 0, "x1": 1, "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1, "color": _SAME}}
+    shapes = [line] if all(of.known for of in changes) else []
+    axis = {"range": [-0.06, 1.06]} if shapes else {}
+    figure = _figure(traces, xaxis=axis | {"title": {}}, yaxis=axis | {"title": {}}, shapes=shapes)
+    return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, len(views) - 1, figure)
+
+
+def name_of_changes(changes: Changes) -> str:
+    """Return what is compared, on one line."""
+    return " ".join(name_of_difference(changes.candidate, changes.reference).split())
+
+
+def _axis(changes: Changes, side: Side) -> str:
+    return f"{'share right' if changes.known else 'mean score'} of<br>{_name(side)}"
+
+
+def _bubbles(changes: Changes, name: str) -> Iterator[dict[str, Any]]:
+    """Yield the problems that gained, lost and did neither, those with the same outcomes as one bubble."""
+    places = Counter(_places(changes))
+    largest = max(places.values(), default=1)
+    for what, colour, symbol, sign in (
+        ("helped", _HELPED, "▲", 1),
+        ("lost", _LOST, "▼", -1),
+        ("the same", _SAME, "=", 0),
+    ):
+        chosen = {(x, y): count for (x, y), count in places.items() if (y > x) - (y < x) == sign}
+        yield {
+            "x": [x for x, _ in chosen],
+            "y": [y for _, y in chosen],
+            "text": [
+                f"{count} problem{'s' * (count > 1)}: {number(x)} → {number(y)}" for (x, y), count in chosen.items()
+            ],
+            "hovertemplate": "%{text}",
+            "mode": "markers",
+            "marker": {
+                "size": list(chosen.values()),
+                "sizemode": "area",
+                "sizeref": 2 * largest / 36**2,
+                "sizemin": 4,
+                "color": colour,
+                "opacity": 0.75,
+            },
+            "name": f"{symbol} {what}: {sum(chosen.values())}",
+            "legendgroup": what,
+            "meta": name,
+            "type": "scatter",
+        }
+
+
+def _places(changes: Changes) -> list[tuple[float, float]]:
+    """Return where each problem stands, rounded where there would be too many places."""
+    means = [(before.mean, after.mean) for before, after in changes.outcomes]
+    if changes.known and all(outcome.n <= 2 * _BINS for pair in changes.outcomes for outcome in pair):
+        return means
+    ends = [value for pair in means for value in pair]
+    width = (1 if changes.known else max(ends, default=1) - min(ends, default=0) or 1) / _BINS
+    return [(round(x / width) * width, round(y / width) * width) for x, y in means]
+
+
+def _figure(traces: list[dict[str, Any]], **layout: Any) -> go.Figure:
+    """Make a figure; colours of the page are set in it, as they change between light and dark."""
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"}
+    common = {
+        "template": go.layout.Template(),
+        "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+        "xaxis": {"automargin": True},
+        "yaxis": {"automargin": True, "title": {}},
+        "legend": legend,
+        "hovermode": "closest",
+    }
+    common |= {
+        name: common.get(name, {}) | value if isinstance(value, dict) else value for name, value in layout.items()
+    }
+    return go.Figure(data=[trace for trace in traces if trace["x"]], layout=common)
+
+
+def fraction(outcome: Outcome, known: bool) -> str:
+    """Format an outcome: ``3/16``, or the mean score."""
+    return f"{outcome.total:.0f}/{outcome.n}" if known else number(outcome.mean)
