@@ -1,4 +1,4 @@
-"""mkdocs hook: links to files of the repository lead to the repository, and examples/README.md is a page of the site."""
+"""mkdocs hook: links to files of the repository lead there, and examples/README.md is a page of the site."""
 
 from __future__ import annotations
 
