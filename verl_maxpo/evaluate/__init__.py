@@ -9,8 +9,11 @@
 ``comparison``   evaluates runs beside each other
 ``results``      what comes of it: estimates, averages over seeds, paired differences, what was left out
 ``tables``       the same as tables, for the terminal, Markdown and HTML
-``plots``        the same as a picture
-``report``       writes them into files
+``plots``        the same as a picture, in ``styles``
+``problems``     what became of each problem, with its samples
+``figures``      the HTML report's figures, which Plotly draws
+``summary``      what was compared and what came out, in two lines
+``report``       writes all of it into files; ``report.html.j2`` and ``report.js`` are the page
 ``choose_k``     what each k would have given on a rollout dump
 ===============  ======================================================================================
 
