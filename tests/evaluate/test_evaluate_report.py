@@ -61,7 +61,8 @@ class Page(HTMLParser):
 
 def test_reports_are_complete_and_hold_hostile_names(tmp_path: Path) -> None:
     names = ["<script>alert(1)<", "[red]|$x_{y$"]
-    runs = [write_dump(tmp_path / name, step, {"p": 1, "q": 3}) for name in names for step in (0, 5, 9)]
+    texts = {"output": "\ud800</pre><script>", "reward": float("nan")}
+    runs = [write_dump(tmp_path / name, step, {"p": 1, "q": 3}, **texts) for name in names for step in (0, 5, 9)]
     read = read_runs(list(dict.fromkeys(runs)))
     result = compare(read)
     as_json, as_markdown, picture, as_html = write_report(result, read, tmp_path / "out" / "deep")

@@ -190,7 +190,7 @@ def _texts(line: bytes) -> Texts:
         return msgspec.json.decode(line, type=Texts)
     except (msgspec.DecodeError, UnicodeDecodeError):  # NaN or lone surrogates, as in _Reader
         row = json.loads(line.decode(errors="replace"), parse_constant=lambda _: None)
-        return msgspec.convert({name: row[name] for name in Texts.__struct_fields__ if name in row}, Texts)
+        return msgspec.json.decode(json.dumps(row, ensure_ascii=False).encode(errors="replace"), type=Texts)
 
 
 def read_runs(paths: list[Path], *, by_uid: bool = False) -> list[Run]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import rich.table
 from rich import box
 from rich.cells import cell_len
+from rich.console import Group
+from rich.text import Text
 
 from verl_maxpo.evaluate.estimates import Interval
 from verl_maxpo.evaluate.results import METRICS, Average, Comparison, Difference, Matching, Side
@@ -43,7 +45,7 @@ class Table:
     keys: int = 1
     about: list[str] | None = None
 
-    def rich(self) -> Iterator[rich.table.Table]:
+    def rich(self) -> Iterator[Group]:
         """Make the table for a console, which must have markup switched off.
 
         Yields:
@@ -57,13 +59,13 @@ class Table:
         key_width = min(_KEY_WIDTH, max(map(_width, [self.header[0], *first]))) + 2
         for start, end in _parts(widths, WIDTH - key_width):
             title = self.title if start == 0 else f"{self.title}, continued"
-            table = rich.table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+            table = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
             table.add_column(self.header[0], overflow="fold", max_width=WIDTH - sum(widths[start:end]) - 2)
             for heading in header[start:end]:
                 table.add_column(heading, justify="right", no_wrap=True)
             for key, row in zip(first, others, strict=True):
                 table.add_row(key, *row[start:end])
-            yield table
+            yield Group(Text(title), table)
 
     def markdown(self) -> str:
         """Return the table in GitHub's Markdown."""
