@@ -19,6 +19,7 @@ from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.evaluate.problems import SHOWN, changes
 from verl_maxpo.evaluate.report import write_report
 
+TIMEOUT = 240_000  # milliseconds, of a machine that others use
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -152,7 +153,7 @@ def browser() -> Iterator[Any]:
     if not CHROMIUM:
         pytest.skip("there is no Chromium on this machine")
     with playwright.sync_playwright() as of:
-        chromium = of.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = of.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield chromium
         chromium.close()
 
@@ -175,7 +176,7 @@ def errors() -> list[str]:
 @pytest.fixture(scope="module")
 def page(browser: Any, report: Path, errors: list[str]) -> Any:
     page = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
-    page.set_default_timeout(120_000)  # of a machine that others use
+    page.set_default_timeout(TIMEOUT)
     page.on("console", lambda message: errors.append(message.text))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("request", lambda request: errors.extend([] if request.url[:5] in ("file:", "data:") else [request.url]))
@@ -244,6 +245,7 @@ def test_the_problems_can_be_sorted_and_filtered(page: Any, errors: list[str]) -
 def test_the_page_without_scripts(browser: Any, report: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
+    page.set_default_timeout(TIMEOUT)
     page.goto(report.as_uri())
     assert page.locator("noscript img").is_visible()
     assert page.locator("table").first.is_visible()
