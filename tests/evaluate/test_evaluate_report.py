@@ -215,7 +215,7 @@ def test_hover_legend_and_choices_of_figures(page: Any, errors: list[str]) -> No
     assert len(set(page.evaluate(shown))) == 1  # the hidden run stays hidden
     assert page.evaluate(shown)[0].endswith("pass@1")
     assert over_steps.locator(".ytitle").text_content() == "pass@1"
-    assert "helped: 1" in problems.locator(".legend").text_content()
+    assert "lost: 1= the same: 3" in problems.locator(".legend").text_content()
     assert errors == []
 
 
