@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
-from ray.scripts.scripts import cli
 from support.pages import Block, blocks, inline_code
 from support.tables import ROOT
 from support.verl_runs import composed
@@ -168,6 +166,9 @@ def help_of_ours(command: str) -> str:
 
 @functools.cache
 def help_of_ray(command: tuple[str, ...]) -> str:
+    from click.testing import CliRunner
+    from ray.scripts.scripts import cli
+
     shown = CliRunner().invoke(cli, [*command, "--help"])
     assert shown.exit_code == 0
     return shown.output
