@@ -119,7 +119,7 @@ def _load(route: Route) -> LoadedRoute:
     try:
         module = inspect.getmodule(load_verifier(route.verifier))
         getattr(module, "prepare", lambda **_: None)(**route.options)
-        by_itself = getattr(module, "keeps_state", lambda **_: True)(**route.options)
+        by_itself = getattr(module, "keeps_state", True)
     except Exception as error:
         return LoadedRoute(f"{type(error).__name__}: {error}", True)
     return LoadedRoute(None, by_itself if route.keeps_state is None else route.keeps_state)

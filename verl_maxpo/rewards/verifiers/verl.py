@@ -27,6 +27,8 @@ from verl_maxpo.rewards.verifiers.scores import to_result
 
 MAX_LENGTH = 1_000_000
 
+keeps_state = False
+
 _TEXT = (
     "openai/gsm8k",
     "lighteval/MATH",
@@ -56,11 +58,6 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> V
         return reject(Status.REFUSED, f"a response of more than {MAX_LENGTH} characters")
     outcome = default_compute_score(source, response, ground_truth, extra_info)
     return to_result(outcome, (-1.0, 1.0) if signed else (0.0, 1.0))
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any]) -> tuple[str | None, str]:
