@@ -39,11 +39,9 @@ class Row:
 
 
 def first_rows(files: Iterable[str], column: str = SOURCE_COLUMN) -> dict[str, Row] | None:
-    """Return the first row of every data source, None if a file is not a local one of these kinds.
+    """Return the first row of every data source, None if a file is not a local parquet or JSON file.
 
-    Args:
-        files: Parquet and JSON files.
-        column: The column with the data source, verl's ``data.reward_fn_key``.
+    ``column`` has the data source, verl's ``data.reward_fn_key``.
 
     Raises:
         ValueError: A file does not exist or cannot be read, lacks a column or has no rows, or a row has no source.
@@ -62,14 +60,7 @@ def first_rows(files: Iterable[str], column: str = SOURCE_COLUMN) -> dict[str, R
 
 
 def first_rows_of(path: Path, column: str = SOURCE_COLUMN) -> Iterator[tuple[str, Row]]:
-    """Find the first row of every data source of one file.
-
-    Yields:
-        Data source and row.
-
-    Raises:
-        ValueError: As :func:`first_rows`.
-    """
+    """Yield the first row of every data source of one file; ValueError as :func:`first_rows`."""
     table = open_table(path, column)
     columns = [name for name in ("reward_model", "extra_info") if name in table.schema.names]
     for source, number in _first_numbers(table, column, path).items():

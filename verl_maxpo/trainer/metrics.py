@@ -37,18 +37,15 @@ PREFIX = "best_of_k"
 def training_metrics(
     rewards: Tensor, advantages: Tensor, labels: Tensor, sizes: Tensor, objective: Objective, emptied: int = 0
 ) -> dict[str, float]:
-    """Compute the metrics of one batch.
+    """Compute the metrics of one batch, by name; none for an empty batch.
 
     Args:
         rewards: Finite rewards of the responses that count, shape ``[bs]``.
-        advantages: Advantages of the same responses, shape ``[bs]``.
+        advantages: Of the same responses, shape ``[bs]``.
         labels: Label of each response's group, 0 to G - 1, shape ``[bs]``.
         sizes: Number of members of each label, shape ``[G]``; labels without members count as no group.
         objective: What is optimised.
         emptied: Number of groups none of whose responses counts; they are undersized.
-
-    Returns:
-        The metrics by name, see the module; none for an empty batch.
     """
     if len(rewards) == 0:
         return {}
@@ -64,15 +61,7 @@ def training_metrics(
 
 
 def k_metrics(objective: Objective, n: int) -> dict[str, float]:
-    """Tell which K is trained for.
-
-    Args:
-        objective: What is optimised.
-        n: Size of the largest group, which ``k=all`` depends on.
-
-    Returns:
-        The metrics by name, see the module.
-    """
+    """Tell which K is trained for, with ``k=all`` by the size n of the largest group."""
     largest = n - 1 if objective.k == "all" else max(objective.k)
     return {f"{PREFIX}/k/smallest": objective.smallest_k, f"{PREFIX}/k/largest": largest}
 

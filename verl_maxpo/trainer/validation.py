@@ -35,11 +35,7 @@ Metrics = dict[str, dict[str, dict[str, float]]]
 
 
 def switched_on() -> bool:
-    """Read the switch.
-
-    Raises:
-        ValueError: It is neither 0 nor 1.
-    """
+    """Read the switch; ValueError if it is neither 0 nor 1."""
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
         raise ValueError(f"{SWITCH} must be 0 or 1, got {value!r}")
@@ -52,7 +48,7 @@ def validation_metrics(
     infos_dict: Mapping[str, Sequence[Any]],
     expected_acc_counts: Mapping[tuple[str, str], int] | None = None,
 ) -> Metrics:
-    """Estimate pass@k and max@k of a validation.
+    """Estimate pass@k and max@k of a validation, as verl's ``process_validation_metrics`` returns its own metrics.
 
     Args:
         data_sources: Of each sample.
@@ -60,9 +56,6 @@ def validation_metrics(
         infos_dict: What the reward manager said about each sample, None where it said nothing; ``acc`` and ``reward``
             are used.
         expected_acc_counts: How many samples each prompt, ``(data_source, uid)``, should have: missing ones are wrong.
-
-    Returns:
-        The metrics by data source and variable, as verl's ``process_validation_metrics`` returns its own.
 
     Raises:
         ValueError: A reward is NaN or infinite.

@@ -24,13 +24,8 @@ from verl_maxpo.rewards.verdicts import FirstVerdicts
 class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
     """Scores each response with the verifier of its data source, in child processes that can be killed.
 
-    Args:
-        config: verl's whole configuration; the options are under ``reward.reward_kwargs``, see
-            :class:`.config.VerifierConfig`.
-        tokenizer: The actor's.
-        compute_score: verl's or the user's reward function, not used.
-        reward_router_address: Of verl's reward models, not used.
-        reward_model_tokenizer: Likewise.
+    The options are under ``reward.reward_kwargs``, see :class:`.config.VerifierConfig`. ``compute_score``, verl's or a
+    user's reward function, and verl's reward models are not used.
 
     Raises:
         ValueError: An option is unusable, or a ``custom_reward_function`` is set, which this manager would ignore.
@@ -52,13 +47,7 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
         self._first_verdicts = None if in_v1 else FirstVerdicts()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Score the last response of a session.
-
-        Args:
-            data: Its rows, of which verl wants the last to be scored.
-
-        Returns:
-            ``reward_score`` and ``reward_extra_info``, see :meth:`.scoring.ResponseScorer.score`.
+        """Score the last row of a session, as verl wants it; see :meth:`.scoring.ResponseScorer.score`.
 
         Raises:
             NoVerdictError: Outside verl's V1 trainer, if all responses of the run so far ended without a verdict.

@@ -51,13 +51,7 @@ def main(descriptor: int) -> None:
 
 
 class Server:
-    """Loads the verifiers, then forks children and tells how they ended.
-
-    Args:
-        control: The connection to the reward worker.
-        setup: What to load.
-        layer: The layer of the lock-down that is there already, or is missing.
-    """
+    """Loads the verifiers, then forks children and tells how they ended; ``layer`` is there already."""
 
     def __init__(self, control: socket.socket, setup: Setup, layer: messages.Layer) -> None:
         self._control = control
