@@ -19,7 +19,7 @@ KINDS = {
 
 
 def kinds_of_groups(ranked: Tensor, objective: Objective) -> dict[str, Tensor]:
-    """Tell for each of :data:`KINDS` which groups are of that kind, ``[groups]``, from ascending rewards ``[groups, n]``."""
+    """Tell for each of :data:`KINDS` which groups are of that kind, ``[groups]``, from ascending ``[groups, n]``."""
     n = ranked.shape[-1]
     lowest, best = ranked[:, 0], ranked[:, -1]
     equal = lowest == best

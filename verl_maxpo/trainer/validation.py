@@ -1,15 +1,7 @@
-"""Unbiased pass@k and max@k of verl's validation, for every estimator.
+"""Unbiased pass@k and max@k of verl's validation, for every estimator; ``docs/metrics.md`` says what they mean.
 
-verl's own ``best@k`` draws samples with replacement, so that it understates pass@k: with 1 correct of 4 samples best@4
-is .684 and pass@4 is 1. Added beside its names, for every data source and k = 1, 2, 4, ... and n:
-
-==================================  ===================================================================================
-``val-aux/SOURCE/acc/pass@k``       where every ``acc`` of the source is 0 or 1; sessions that failed count as wrong
-``val-aux/SOURCE/reward/max@k``     of the scores; sessions that failed have none and are left out
-==================================  ===================================================================================
-
-Both are means over the prompts with at least k samples. :mod:`.hooks` wraps ``process_validation_metrics`` where verl's
-trainers name it. ``VERL_MAXPO_VALIDATION_METRICS=0`` in the environment switches both off. Nothing here imports verl.
+:mod:`.hooks` wraps ``process_validation_metrics`` where verl's trainers name it. ``VERL_MAXPO_VALIDATION_METRICS=0`` in
+the environment switches both off. Nothing here imports verl.
 """
 
 from __future__ import annotations

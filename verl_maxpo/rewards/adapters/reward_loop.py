@@ -15,7 +15,6 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from verl_maxpo.rewards.adapters.registration import MANAGER_NAME
-from verl_maxpo.rewards.adapters.rows import columns_for_verifier, valid_response
 from verl_maxpo.rewards.adapters.startup import scorer_for_run, source_column
 from verl_maxpo.rewards.verdicts import FirstVerdicts
 
@@ -53,10 +52,19 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
             NoVerdictError: Outside verl's V1 trainer, if all responses of the run so far ended without a verdict.
         """
         item = data[-1:][0]
-        tokens = valid_response(item)
+        responses = item.batch["responses"]
+        tokens = responses[: int(item.batch["attention_mask"][-responses.shape[-1] :].sum())]  # without padding
         response = await self.loop.run_in_executor(None, self._decode, tokens)
-        row = columns_for_verifier(item, response, self._source_column)
-        scored = await self._scorer.score(*row, num_tokens=len(tokens))
+        row = item.non_tensor_batch
+        # What verl's own managers give to reward functions
+        extra_info = {
+            **(row.get("extra_info") or {}),
+            **(row.get("tool_extra_fields") or {}),
+            "num_turns": row.get("__num_turns__"),
+            "rollout_reward_scores": row.get("reward_scores", {}),
+        }
+        ground_truth = row["reward_model"]["ground_truth"]
+        scored = await self._scorer.score(row[self._source_column], response, ground_truth, extra_info, len(tokens))
         if self._first_verdicts is not None:
             self._first_verdicts.see(scored)
         return {"reward_score": scored["score"], "reward_extra_info": scored}

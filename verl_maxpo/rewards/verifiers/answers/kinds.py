@@ -65,9 +65,9 @@ class Range:
     high_open: bool
 
     @property
-    def brackets(self) -> str:
+    def brackets(self) -> tuple[str, str]:
         """The bracket before it and the one after it."""
-        return ("(" if self.low_open else "[") + (")" if self.high_open else "]")
+        return "(" if self.low_open else "[", ")" if self.high_open else "]"
 
 
 def formula(latex: str) -> Answer:
