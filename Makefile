@@ -21,13 +21,16 @@ help:
 	@echo "make setup        only install, into $(VENV)"
 	@echo "make lock         pin requirements/cpu.in anew in requirements/cpu.txt"
 
+# The pins are those of one Python; another resolves cpu.in anew.
+PINNED := requirements/cpu.$(if $(filter 3.11,$(PYTHON_VERSION)),txt,in)
+
 setup: $(INSTALLED)
 
 # Byte-compiling takes half a minute once; without it every Ray worker of a first run would do it.
 $(INSTALLED): $(REQUIREMENTS) | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON_VERSION) $(VENV)
 	$(UV) pip install --python $(BIN)/python --compile-bytecode $(TORCH_SOURCE) --overrides requirements/overrides.txt \
-	    --requirements requirements/cpu.txt ./requirements/vllm-shim --editable '.[cpu,dev]'
+	    --requirements $(PINNED) ./requirements/vllm-shim --editable '.[cpu,dev]'
 	touch $@
 
 .uv/bin/uv:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.pages import pages
 from support.tables import ROOT, TABLES, with_tables
 
 
@@ -16,12 +17,7 @@ def test_tables_are_those_of_the_code(file: str) -> None:
     assert (ROOT / file).read_text() == with_tables(file), "run PYTHONPATH=tests python tests/support/tables.py"
 
 
-def _pages() -> list[str]:
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return listed.stdout.split() or [str(page.relative_to(ROOT)) for page in ROOT.glob("docs/*.md")]
-
-
-@pytest.mark.parametrize("page", _pages())
+@pytest.mark.parametrize("page", pages())
 def test_links_to_files_lead_somewhere(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]

@@ -88,7 +88,8 @@ def _forgets(method: str, k: int) -> Measured:
     return measured
 
 
-def _tuned_for(k: int) -> Measured:
+def tuned_for(k: int) -> Measured:
+    """Return how far GRPO is ahead of MaxPO at k if the rate and the step of both are chosen for that k."""
     best = {}
     for method in ("grpo", "maxpo"):
         runs = [run for run in compare("hidden_digit").runs if (run.method, run.seed) == (method, 0)]
@@ -136,7 +137,7 @@ CLAIMS = (
         lambda: compared("hidden_digit", "maxpo", "grpo", (1, "best"), (1, "final"), sign=-1),
     ),
     Claim(
-        "... if rate and step are chosen by pass@1", "ours", SWEEP.format("hidden_digit"), lambda: _tuned_for(1),
+        "... if rate and step are chosen by pass@1", "ours", SWEEP.format("hidden_digit"), lambda: tuned_for(1),
     ),
     Claim(
         "An entropy bonus, a KL term or a higher temperature in training does not close the gap", "ours",
@@ -170,7 +171,10 @@ CLAIMS = (
         "With graded rewards, max@4 finds better best-of-8 answers than the mean reward", "ours",
         SWEEP.format("closest"), lambda: compared("closest", "max@4", "mean", (8, "best"), (8, "final")),
     ),
-    Claim("The same in verl, with FSDP2 and vLLM", "ours", "`in_verl.sh`", lambda: []),
+    Claim(
+        "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "`in_verl.sh`",
+        lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),
+    ),
     Claim("The same with large models", "MaxPO, PKPO, MaxRL", "", lambda: []),
 )  # fmt: skip
 

@@ -7,9 +7,11 @@ cd "$(dirname "$0")/../.."
 
 export TASK=hidden_digit STEPS=${STEPS:-400} EVAL_PROBLEMS=${EVAL_PROBLEMS:-300} TIME_LIMIT=${TIME_LIMIT:-90m}
 for SEED in ${SEEDS:-0 1 2}; do
-    for ESTIMATOR in grpo maxpo maxrl; do
+    for ESTIMATOR in ${ESTIMATORS:-grpo maxpo maxrl}; do
         LR=$(python examples/reproduction/report.py --best-rate hidden_digit "${ESTIMATOR/maxrl/all}")
         export SEED ESTIMATOR LR
         examples/quickstart/quickstart.sh trainer.test_freq=100
+        run=$(examples/quickstart/quickstart.sh --settings trainer.test_freq=100 | sed -n 's/^RUN=//p')
+        python examples/reproduction/in_verl.py "$run"
     done
 done

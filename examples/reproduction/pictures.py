@@ -15,7 +15,7 @@ from optimum import frontier, optimum
 from studies import STUDIES
 
 KS = (1, 4, 8, 16)
-SHOWN = {"grpo": "C3", "mean": "C3", "maxpo": "C0", "max@4": "C0", "all": "C2"}
+SHOWN = {"grpo": "#D55E00", "mean": "#E69F00", "maxpo": "#0072B2", "max@4": "#0072B2", "all": "#009E73"}  # Okabe-Ito
 LABELS = {
     "grpo": "GRPO",
     "mean": "mean reward (RLOO)",

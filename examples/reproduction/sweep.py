@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -65,17 +66,26 @@ def about_this_machine() -> dict[str, Any]:
     }
 
 
+def compact(counts: Iterable[int]) -> str:
+    """Return counts of right samples with one digit each, to the base of 36."""
+    return "".join(np.base_repr(count, 36) for count in counts)
+
+
+def add_line(study: str, line: dict[str, Any]) -> None:
+    """Add a run to the results of a study."""
+    with (RESULTS / f"{study}.jsonl").open("a") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
 def add_result(study: str, job: Job, out: Path, seconds: float) -> None:
-    """Add the line of a run that has ended; a count of right samples is one digit to the base of 36."""
+    """Add the line of a run that has ended."""
     settings, *evaluations = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     for evaluation in evaluations:
-        evaluation["successes"] = "".join(np.base_repr(count, 36) for count in evaluation["successes"])
+        evaluation["successes"] = compact(evaluation["successes"])
     settings = {name: value for name, value in settings.items() if name not in ("model", "out")}
     run = {"method": job.method.name, "lr": job.lr, "seed": job.seed, "task": settings["task"]}
     about = {**about_this_machine(), "seconds": round(seconds), "settings": settings}
-    line = json.dumps({**run, "about": about, "evaluations": evaluations}, separators=(",", ":"))
-    with (RESULTS / f"{study}.jsonl").open("a") as file:
-        file.write(line + "\n")
+    add_line(study, {**run, "about": about, "evaluations": evaluations})
 
 
 class Sweep:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
-from support.reproduction import curves, report, studies
+from support.reproduction import curves, in_verl, report, studies
 
 
 @pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
@@ -24,3 +27,22 @@ def test_results_are_whole(study: str) -> None:
 
 def test_results_are_small() -> None:
     assert sum(file.stat().st_size for file in curves.RESULTS.iterdir()) < 10e6
+
+
+def test_samples_of_verl_count_for_every_problem_of_their_prompt(tmp_path: Path) -> None:
+    held_out = in_verl.questions("hidden_digit")[1]
+    first, second = held_out[0][:2]
+    lines = []
+    for question in held_out:
+        right = [first.solution, second.solution, "1+1"] if question[0] == first else [""] * 3
+        lines += [json.dumps({"input": question[0].prompt, "output": text, "score": 0}) for text in right]
+    dump = tmp_path / "400.jsonl"
+    dump.write_text("\n".join(lines))
+    found = in_verl.count_successes(dump)
+    assert found == {"step": 400, "temperature": 1.0, "samples": 3, "successes": found["successes"]}
+    assert found["successes"].rstrip("0") == "11"
+    assert len(found["successes"]) == len(curves.weights_of("hidden_digit")[0])
+
+    dump.write_text("\n".join(lines[1:]))
+    with pytest.raises(SystemExit, match="as many samples of each of the 300 held-out prompts"):
+        in_verl.count_successes(dump)

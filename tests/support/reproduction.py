@@ -11,10 +11,11 @@ for folder in ("quickstart", "pytorch", "reproduction"):
 
 import bandit  # noqa: E402
 import curves  # noqa: E402
+import in_verl  # noqa: E402
 import optimum  # noqa: E402
 import report  # noqa: E402
 import studies  # noqa: E402
 import train  # noqa: E402
 import variance  # noqa: E402
 
-__all__ = ["EXAMPLES", "bandit", "curves", "optimum", "report", "studies", "train", "variance"]
+__all__ = ["EXAMPLES", "bandit", "curves", "in_verl", "optimum", "report", "studies", "train", "variance"]
