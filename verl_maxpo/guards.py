@@ -1,34 +1,10 @@
-"""How hooks change verl: only where verl is as it was when the hook was written."""
+"""What every hook checks before it changes verl: that verl is as it was when the hook was written."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import partial
 from types import ModuleType
 from typing import Any
-
-import wrapt
-
-#: What takes a function's place: given the call that was made, the instance (None of a function) and the arguments.
-Replacement = Callable[[Callable[[], Any], Any, dict[str, Any]], Any]
-
-
-def replaces(module: ModuleType, name: str, *expected: list[str]) -> Callable[[Replacement], None]:
-    """Put a decorated function in the place of one of verl's, if that takes what :func:`expect_parameters` expects.
-
-    Raises:
-        RuntimeError: It does not.
-    """
-    expect_parameters(module, name, *expected)
-
-    def decorate(replacement: Replacement) -> None:
-        @wrapt.patch_function_wrapper(module, name)
-        def replaced(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
-            arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
-            return replacement(partial(wrapped, *args, **kwargs), instance, arguments)
-
-    return decorate
 
 
 def expect_parameters(module: ModuleType, name: str, *expected: list[str]) -> None:

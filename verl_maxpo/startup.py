@@ -6,6 +6,7 @@ others (``fully_async_policy``, ``one_step_off_policy``, recipes with a main of 
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +17,7 @@ from typing import Any
 
 import wrapt
 
-from verl_maxpo.guards import replaces
+from verl_maxpo.guards import expect_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +40,16 @@ def check_run(module: ModuleType) -> None:
 
 
 def _check_before(module: ModuleType, name: str, parameters: list[str]) -> None:
-    def checked(call: Callable[[], Any], instance: None, arguments: dict[str, Any]) -> Any:
-        check(arguments["config"])
-        return call()
-
     try:
-        replaces(module, name, parameters)(checked)
+        expect_parameters(module, name, parameters)
     except RuntimeError as error:
         logger.warning("%s. Until then errors of the configuration show after the first rollout only", error)
+        return
+
+    @wrapt.patch_function_wrapper(module, name)
+    def checked(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        check(inspect.signature(wrapped).bind(*args, **kwargs).arguments["config"])
+        return wrapped(*args, **kwargs)
 
 
 def check(config: Any) -> None:

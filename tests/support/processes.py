@@ -22,7 +22,7 @@ _context.set_forkserver_preload(THIRD_PARTY)
 def run_fresh(code: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
     """Run Python code in an interpreter of its own; keywords are environment variables, None unsets one."""
     command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, env=_merged(environment), timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=_merged(environment), timeout=280)
 
 
 def run_forked(code: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def run_forked(code: str, **environment: str | None) -> subprocess.CompletedProc
         streams = Path(folder, "stdout"), Path(folder, "stderr")
         process = _context.Process(target=_run, args=(code, _merged(environment), *streams))
         process.start()
-        process.join(120)
+        process.join(280)
         process.kill()
         process.join()
         return subprocess.CompletedProcess(code, process.exitcode, *(stream.read_text() for stream in streams))

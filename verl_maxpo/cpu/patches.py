@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
-from verl_maxpo.guards import changed, replaces
+from verl_maxpo.guards import changed, expect_parameters
 
 #: Seconds that the actor and vLLM wait for each other's next message while weights are synchronised.
 WEIGHT_TRANSFER_TIMEOUT_S = 300
@@ -46,54 +47,61 @@ def register_cpu_engines(module: ModuleType) -> None:
 
 def use_gloo(module: ModuleType) -> None:
     """Make the workers' process group for gloo, where verl would name the CPU twice."""
+    expect_parameters(module, "initialize_global_process_group_ray", ["timeout_second", "backend"])
 
-    @replaces(module, "initialize_global_process_group_ray", ["timeout_second", "backend"])
-    def initialize(call: Any, instance: None, arguments: dict[str, Any]) -> None:
-        call.func(**{**arguments, "backend": arguments.get("backend") or "gloo"})
+    @wrapt.patch_function_wrapper(module, "initialize_global_process_group_ray")
+    def initialize(wrapped: Callable[..., None], instance: None, args: Any, kwargs: Any) -> None:
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+        wrapped(**{**arguments, "backend": arguments.get("backend") or "gloo"})
 
 
 def bound_weight_transfer(module: ModuleType) -> None:
     """End a weight synchronisation with an error when the other side has gone, instead of waiting without end."""
     import zmq
 
-    @replaces(module, "BucketedWeightSender.async_send_weights", ["self", "weights"])
-    async def async_send_weights(call: Callable[[], Any], sender: Any, arguments: dict[str, Any]) -> None:
+    expect_parameters(module, "BucketedWeightSender.async_send_weights", ["self", "weights"])
+    expect_parameters(module, "BucketedWeightReceiver.receive_weights", ["self", "on_bucket_received"])
+    for side in ("BucketedWeightSender", "BucketedWeightReceiver"):
+        expect_parameters(module, f"{side}._init_socket", ["self"])
+
+        @wrapt.patch_function_wrapper(module, f"{side}._init_socket")
+        def init_socket(wrapped: Callable[[], None], instance: Any, args: Any, kwargs: Any) -> None:
+            wrapped()
+            instance.socket.rcvtimeo = instance.socket.sndtimeo = WEIGHT_TRANSFER_TIMEOUT_S * 1000
+
+    @wrapt.patch_function_wrapper(module, "BucketedWeightSender.async_send_weights")
+    async def async_send_weights(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> None:
         try:
-            await call()
+            await wrapped(*args, **kwargs)
         except zmq.Again:
             raise TimeoutError(
                 f"vLLM took no weights for {WEIGHT_TRANSFER_TIMEOUT_S} s: its own error, if any, is further up in "
                 "this log; otherwise the machine is out of memory or too slow"
             ) from None
 
-    @replaces(module, "BucketedWeightReceiver.receive_weights", ["self", "on_bucket_received"])
-    def receive_weights(call: Callable[[], Any], receiver: Any, arguments: dict[str, Any]) -> None:
+    @wrapt.patch_function_wrapper(module, "BucketedWeightReceiver.receive_weights")
+    def receive_weights(wrapped: Callable[..., None], instance: Any, args: Any, kwargs: Any) -> None:
         try:
-            call()
+            wrapped(*args, **kwargs)
         except zmq.Again:
             raise TimeoutError(f"the actor sent no weights for {WEIGHT_TRANSFER_TIMEOUT_S} s") from None
-
-    for side in ("BucketedWeightSender", "BucketedWeightReceiver"):
-
-        @replaces(module, f"{side}._init_socket", ["self"])
-        def init_socket(call: Callable[[], Any], side: Any, arguments: dict[str, Any]) -> None:
-            call()
-            side.socket.rcvtimeo = side.socket.sndtimeo = WEIGHT_TRANSFER_TIMEOUT_S * 1000
 
 
 def poll_often(module: ModuleType) -> None:
     """Let the replay buffers look for finished rollouts more often."""
+    expect_parameters(module, "ReplayBuffer._wait_for_next_poll", ["self", "partition_id", "last_debug_time"])
 
-    @replaces(module, "ReplayBuffer._wait_for_next_poll", ["self", "partition_id", "last_debug_time"])
-    def wait(call: Callable[[], float], buffer: Any, arguments: dict[str, Any]) -> float:
-        buffer.poll_interval = min(buffer.poll_interval, POLL_INTERVAL_S)
-        return call()
+    @wrapt.patch_function_wrapper(module, "ReplayBuffer._wait_for_next_poll")
+    def wait(wrapped: Callable[..., float], instance: Any, args: Any, kwargs: Any) -> float:
+        instance.poll_interval = min(instance.poll_interval, POLL_INTERVAL_S)
+        return wrapped(*args, **kwargs)
 
 
 def copy_saved_weights(module: ModuleType) -> None:
     """Let weights that are saved for later be copies, which moving them to the CPU makes of those elsewhere only."""
+    expect_parameters(module, "fsdp2_sharded_save_to_cpu", ["model"])
 
-    @replaces(module, "fsdp2_sharded_save_to_cpu", ["model"])
-    def save(call: Callable[[], Any], instance: None, arguments: dict[str, Any]) -> Any:
-        shards, spec = call()
+    @wrapt.patch_function_wrapper(module, "fsdp2_sharded_save_to_cpu")
+    def save(wrapped: Callable[..., Any], instance: None, args: Any, kwargs: Any) -> Any:
+        shards, spec = wrapped(*args, **kwargs)
         return {name: (shard.clone(), of) for name, (shard, of) in shards.items()}, spec

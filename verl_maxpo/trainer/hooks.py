@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import Any
 
 import wrapt
 
-from verl_maxpo.guards import replaces
+from verl_maxpo.guards import expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
 from verl_maxpo.trainer.metrics import PREFIX
 from verl_maxpo.trainer.step import TrainerStep, trainer_step
@@ -43,23 +44,25 @@ def show_trainer_step(module: ModuleType) -> None:
 
     Training works without, so that a verl that has changed is a warning.
     """
-
-    def compute_advantage(call: Callable[[], Any], trainer: Any, arguments: dict[str, Any]) -> Any:
-        if trainer.config.algorithm.adv_estimator != ESTIMATOR_NAME:
-            return call()
-        batch, metrics = arguments["batch"], arguments["metrics"]
-        is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
-        if drops_unscored(trainer.config):
-            metrics[f"{PREFIX}/responses/unscored"] = drop_unscored(module.tq, batch, is_padding)
-        with trainer_step(TrainerStep(trainer.global_steps, batch.keys, is_padding, metrics)):
-            return call()
-
     try:
-        replaces(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])(compute_advantage)
+        expect_parameters(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])
     except RuntimeError as error:
         logger.warning("%s. Until then maxpo logs no metrics and counts every row of a session as a response", error)
-    else:
-        _SHOWN.add(module.__name__)
+        return
+
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._compute_advantage")
+    def compute_advantage(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        if instance.config.algorithm.adv_estimator != ESTIMATOR_NAME:
+            return wrapped(*args, **kwargs)
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
+        batch, metrics = arguments["batch"], arguments["metrics"]
+        is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
+        if drops_unscored(instance.config):
+            metrics[f"{PREFIX}/responses/unscored"] = drop_unscored(module.tq, batch, is_padding)
+        with trainer_step(TrainerStep(instance.global_steps, batch.keys, is_padding, metrics)):
+            return wrapped(*args, **kwargs)
+
+    _SHOWN.add(module.__name__)
 
 
 def add_validation_metrics(module: ModuleType) -> None:
@@ -67,9 +70,24 @@ def add_validation_metrics(module: ModuleType) -> None:
 
     Validation works without, so that a verl that has changed, or values that cannot be used, are a warning.
     """
+    without = "Until then validation has no pass@k"
+    try:
+        if not switched_on():
+            return
+        expect_parameters(
+            module,
+            "process_validation_metrics",
+            ["data_sources", "sample_uids", "infos_dict", "seed", "expected_acc_counts"],
+            ["data_sources", "sample_uids", "infos_dict", "seed"],  # 0.9.0
+        )
+    except (RuntimeError, ValueError) as error:
+        logger.warning("%s. %s", error, without)
+        return
 
-    def process_validation_metrics(call: Callable[[], Any], instance: None, arguments: dict[str, Any]) -> Any:
-        metrics = call()
+    @wrapt.patch_function_wrapper(module, "process_validation_metrics")
+    def process_validation_metrics(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        metrics = wrapped(*args, **kwargs)
+        arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
         arguments.pop("seed", None)
         try:
             ours = validation_metrics(**arguments)
@@ -80,11 +98,3 @@ def add_validation_metrics(module: ModuleType) -> None:
             for variable, values in variables.items():
                 metrics[source][variable] = {**values, **metrics[source][variable]}
         return metrics
-
-    of_0_9_0 = ["data_sources", "sample_uids", "infos_dict", "seed"]
-    try:
-        if switched_on():
-            parameters = of_0_9_0, [*of_0_9_0, "expected_acc_counts"]
-            replaces(module, "process_validation_metrics", *parameters)(process_validation_metrics)
-    except (RuntimeError, ValueError) as error:
-        logger.warning("%s. Until then validation has no pass@k", error)

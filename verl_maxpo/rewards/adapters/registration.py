@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any
 
 import wrapt
 
-from verl_maxpo.guards import replaces
+from verl_maxpo.guards import expect_parameters
 from verl_maxpo.rewards.verdicts import COLUMNS, FirstVerdicts
 
 logger = logging.getLogger(__name__)
@@ -44,26 +45,33 @@ def watch_first_verdicts(module: ModuleType) -> None:
 
     An error in a reward worker would not do: it costs the session, which verl logs and leaves out.
     """
-    first = FirstVerdicts()
-
-    def val_metrics_update(call: Callable[[], Any], trainer: Any, arguments: dict[str, Any]) -> Any:
-        if not first.done:
-            columns = arguments["reward_extra_infos_dict"]
-            names = [name for name in COLUMNS if name in columns]
-            _look(first, (dict(zip(names, row, strict=True)) for row in zip(*map(columns.get, names), strict=True)))
-        return call()
-
-    def compute_advantage(call: Callable[[], Any], trainer: Any, arguments: dict[str, Any]) -> Any:
-        if not first.done and trainer.config.reward.reward_manager.name == MANAGER_NAME:
-            _look(first, _reported(arguments["batch"]))
-        return call()
-
-    infos = ["self", "data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns", "expected_acc_counts"]
     try:
-        replaces(module, "PPOTrainer._val_metrics_update", infos)(val_metrics_update)
-        replaces(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])(compute_advantage)
+        expect_parameters(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])
+        metrics = ["self", "data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns"]
+        expect_parameters(module, "PPOTrainer._val_metrics_update", [*metrics, "expected_acc_counts"])
     except RuntimeError as error:
         logger.warning("%s. Until then a run goes on without any verdict on its responses", error)
+        return
+    first = FirstVerdicts()
+
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._val_metrics_update")
+    def val_metrics_update(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        if not first.done:
+            columns = inspect.signature(wrapped).bind(*args, **kwargs).arguments["reward_extra_infos_dict"]
+            names = [name for name in COLUMNS if name in columns]
+            _look(first, (dict(zip(names, row, strict=True)) for row in zip(*map(columns.get, names), strict=True)))
+        return wrapped(*args, **kwargs)
+
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._compute_advantage")
+    def compute_advantage(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        if not first.done and _is_used(instance.config):
+            _look(first, _reported(inspect.signature(wrapped).bind(*args, **kwargs).arguments["batch"]))
+        return wrapped(*args, **kwargs)
+
+
+def _is_used(config: Any) -> bool:
+    name: str = config.reward.reward_manager.name
+    return name == MANAGER_NAME
 
 
 def _look(first: FirstVerdicts, reported: Iterable[Mapping[str, Any]]) -> None:
