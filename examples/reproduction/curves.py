@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -158,18 +159,21 @@ class Comparison:
         self.baseline = "mean" if study == "closest" else "grpo"
         self.methods = {method: self._at_best_rate(method) for method in dict.fromkeys(r.method for r in self.runs)}
 
-    def values(self, method: str, k: int, when: str, temperature: float = 1.0) -> Values:
+    def values(
+        self, method: str, k: int, when: str, temperature: float = 1.0, seeds: Collection[int] | None = None
+    ) -> Values:
         """Return pass@k of the reported prompts at each seed's ``best`` checkpoint or its ``final`` one.
 
         Shape ``[seeds, prompts]``. The best checkpoint is that of pass@8 on the validation half, whatever k.
         """
-        steps = [best_checkpoint(run, 8).step if when == "best" else run.steps[-1] for run in self.methods[method]]
-        runs = zip(self.methods[method], steps, strict=True)
-        return np.stack([reported_half(run.pass_at_k(k, step, temperature)) for run, step in runs])
+        runs = [run for run in self.methods[method] if seeds is None or run.seed in seeds]
+        steps = [best_checkpoint(run, 8).step if when == "best" else run.steps[-1] for run in runs]
+        return np.stack([reported_half(r.pass_at_k(k, s, temperature)) for r, s in zip(runs, steps, strict=True)])
 
     def difference(self, method: str, other: str, k: int, when: str) -> Estimate:
-        """Estimate the difference of two methods on the same prompts."""
-        return estimate(self.values(method, k, when), self.values(other, k, when))
+        """Estimate the difference of two methods on the prompts and the seeds that both have."""
+        seeds = {run.seed for run in self.methods[method]} & {run.seed for run in self.methods[other]}
+        return estimate(self.values(method, k, when, seeds=seeds), self.values(other, k, when, seeds=seeds))
 
     def rates_tried(self, method: str) -> int:
         """Return at how many learning rates a method was run."""

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.reproduction import curves, in_verl, report, studies
+from support.reproduction import curves, in_verl, report, smollm2, studies
 
 
 @pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
@@ -46,3 +46,9 @@ def test_samples_of_verl_count_for_every_problem_of_their_prompt(tmp_path: Path)
     dump.write_text("\n".join(lines[1:]))
     with pytest.raises(SystemExit, match="as many samples of each of the 300 held-out prompts"):
         in_verl.count_successes(dump)
+
+
+def test_readme_of_smollm2_has_the_results() -> None:
+    text = smollm2.README.read_text()
+    assert smollm2.filled(text) == text, "run `python examples/smollm2/results.py`"
+    assert "<!-- end -->" in text

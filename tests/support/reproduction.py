@@ -1,4 +1,4 @@
-"""The modules of examples/pytorch and examples/reproduction, which are no packages."""
+"""The modules of examples/pytorch, examples/reproduction and examples/smollm2, which are no packages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-for folder in ("quickstart", "pytorch", "reproduction"):
+for folder in ("quickstart", "pytorch", "reproduction", "smollm2"):
     sys.path.insert(0, str(EXAMPLES / folder))
 
 import bandit  # noqa: E402
@@ -14,8 +14,9 @@ import curves  # noqa: E402
 import in_verl  # noqa: E402
 import optimum  # noqa: E402
 import report  # noqa: E402
+import results as smollm2  # noqa: E402
 import studies  # noqa: E402
 import train  # noqa: E402
 import variance  # noqa: E402
 
-__all__ = ["EXAMPLES", "bandit", "curves", "in_verl", "optimum", "report", "studies", "train", "variance"]
+__all__ = ["EXAMPLES", "bandit", "curves", "in_verl", "optimum", "report", "smollm2", "studies", "train", "variance"]
