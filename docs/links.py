@@ -26,4 +26,5 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 def on_page_markdown(markdown: str, config: Any, **_: Any) -> str:
     """Replace ``](../FILE`` by the file's address in the repository."""
+    markdown = markdown.replace("](../examples/README.md", "](recipes.md")
     return re.sub(r"\]\(\.\./", f"]({config.repo_url}/blob/main/", markdown)

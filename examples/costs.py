@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_module
 
+from verl_maxpo.resources import slots_needed
+
 GIB = 2**30
 GPU = 79 * GIB  # of 80 GB, what a process finds
 CONTEXTS = 2 * GIB  # CUDA and NCCL of the two processes on each GPU
@@ -78,7 +80,7 @@ def row(name: str) -> list[str]:
     return [
         f"[{name}]({name})",
         f"{gpus}",
-        f"{units + 3 * gpus + 2}",
+        f"{slots_needed(gpus=gpus, storage_units=units)}",
         f"{training / GIB:.0f}, {generating / GIB:.0f}",
         f"{12 * trained / 1e9:.0f}",
         f"{batch:,}",

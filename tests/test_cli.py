@@ -19,9 +19,9 @@ def test_the_console_script_is_this_one() -> None:
     assert scripts[0].load() is main
 
 
-def test_start_up_is_fast(run_python: RunPython) -> None:
+def test_start_up_is_fast(run_fresh_python: RunPython) -> None:
     heavy = "{'torch', 'pyarrow', 'verl', 'ray', 'omegaconf', 'rich', 'matplotlib', 'datasets', 'transformers'}"
-    done = run_python(
+    done = run_fresh_python(
         f"import sys; from verl_maxpo.cli import main; main(['--help']); print({heavy} & set(sys.modules))"
     )
     assert done.stdout.endswith("set()\n"), done.stdout + done.stderr
@@ -76,9 +76,9 @@ def test_unusable_arguments_end_with_2(
     ("name", "package", "extra"),
     [("evaluate", "rich", "evaluate"), ("choose-k", "msgspec", "evaluate"), ("prepare", "reasoning_gym", "data")],
 )
-def test_a_missing_extra_is_named(name: str, package: str, extra: str, run_python: RunPython) -> None:
+def test_a_missing_extra_is_named(name: str, package: str, extra: str, run_fresh_python: RunPython) -> None:
     arguments = ["reasoning_gym:chain_sum", "--out", "out"] if name == "prepare" else ["run"]
     code = "import sys; sys.modules[{!r}] = None; from verl_maxpo.cli import main; sys.exit(main({!r}))"
-    done = run_python(code.format(package, [name, *arguments]))
+    done = run_fresh_python(code.format(package, [name, *arguments]))
     assert done.returncode == 2
     assert re.fullmatch(rf"error: {name} needs {package}[\w.]*: pip install 'verl-maxpo\[{extra}\]'\n", done.stderr)

@@ -4,7 +4,8 @@ A block of shell commands is run as it stands, in a folder with a copy of exampl
 small made data. What would train, install or start a cluster is a stand-in that writes down how it was called: verl's
 command lines are then composed by Hydra, options of other programs compared with those that they have, and a block that
 trains with GPU settings must say so. What is only written down here is run for real by tests/runs (verl, on a CPU, and
-Ray), tests/test_plugin.py (doctor), tests/test_packages.py (pip) and tests/reproduction.
+Ray), tests/test_plugin.py (doctor), tests/test_packages.py (pip), tests/data_sets (prepare, from samples of the hub's
+files) and tests/reproduction.
 """
 
 from __future__ import annotations
@@ -69,8 +70,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_data(folder: Path) -> None:
     """Write the files that documented commands read, as small as can be."""
     row = {"data_source": ["openai/gsm8k"], "prompt": [[{"role": "user", "content": "9 * 8 = ?"}]]}
-    (folder / "data").mkdir()
-    pq.write_table(pa.table({**row, "reward_model": [{"ground_truth": "72"}]}), folder / "data" / "train.parquet")
+    table = pa.table({**row, "reward_model": [{"ground_truth": "72"}]})
+    for file in ("train.parquet", "gsm8k/train.parquet", "gsm8k/test.parquet"):
+        (folder / "data" / file).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / "data" / file)
+    (folder / "problems.jsonl").write_text('{"question": "9 * 8 = ?", "answer": "72"}\n')
     samples = [{"input": f"{i}", "score": float((i + j) % 3 == 0), "step": 0} for i in range(8) for j in range(16)]
     lines = "\n".join(json.dumps({**sample, "acc": sample["score"]}) for sample in samples)
     for file in ("outputs/gsm8k/maxpo-seed0/validation/0.jsonl", "outputs/rollouts/0.jsonl"):
@@ -176,8 +180,8 @@ def help_of_ray(command: tuple[str, ...]) -> str:
 
 def check_ours(arguments: list[str]) -> None:
     """Run verl-maxpo, but for what looks at this machine."""
-    if arguments == ["doctor"]:
-        assert "test_doctor_looks_into_a_ray_worker" in (ROOT / "tests/test_plugin.py").read_text()
+    if arguments[0] == "doctor" or (arguments[0] == "prepare" and "--local" not in arguments):  # Ray; the hub
+        check_options(arguments, help_of_ours(arguments[0]))
     else:
         assert main(arguments) == 0
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import RunPython
+from support.processes import RunPython, run_forked
 
 SHOW = "from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY as r; print('FOUND', r.get('maxpo'))"
 OURS = "FOUND <function compute_maxpo_outcome_advantage"
@@ -20,8 +20,10 @@ def test_importing_verl_registers_maxpo(run_python: RunPython) -> None:
     assert "verl-maxpo" not in result.stderr
 
 
-def test_importing_verl_maxpo_imports_neither_verl_nor_ray(run_python: RunPython) -> None:
-    result = run_python("import sys, verl_maxpo; print({'verl', 'ray', 'vllm', 'transformers'} & sys.modules.keys())")
+def test_importing_verl_maxpo_imports_neither_verl_nor_ray(run_fresh_python: RunPython) -> None:
+    result = run_fresh_python(
+        "import sys, verl_maxpo; print({'verl', 'ray', 'vllm', 'transformers'} & sys.modules.keys())"
+    )
     assert result.stdout.strip() == "set()", result.stderr
 
 
@@ -109,15 +111,8 @@ def test_verl_from_a_checkout_has_no_metadata(run_python: RunPython) -> None:
 
 
 def doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-m", "verl_maxpo", "doctor", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=180,
-    )
+    command = ["doctor", *arguments]
+    return run_forked(f"import sys; from verl_maxpo.cli import main; sys.exit(main({command}))", **environment)
 
 
 def test_doctor_is_content_here() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 from support import toy_reward
+from support.processes import run_module
 from support.verl_runs import composed
 
 from verl_maxpo import resources, startup
@@ -172,15 +172,9 @@ def test_both_doors_of_a_run_are_watched(
 
 
 def test_main_ppo_stops_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-path", "pkg://verl_maxpo.config"]
-    overrides = [
-        "--config-name",
-        "maxpo_trainer",
-        "reward.reward_manager.name=verifer",
-        "hydra.run.dir=/tmp/verl_maxpo",
-    ]
-    slots = ["ray_kwargs.ray_init.num_cpus=64"]
-    done = subprocess.run([*command, *overrides, *slots], capture_output=True, text=True, timeout=120)
+    config = ["--config-path", "pkg://verl_maxpo.config", "--config-name", "maxpo_trainer", f"hydra.run.dir={tmp_path}"]
+    overrides = ["reward.reward_manager.name=verifer", "ray_kwargs.ray_init.num_cpus=64"]
+    done = run_module("verl.trainer.main_ppo", *config, *overrides)
     assert done.returncode != 0
     assert "did you mean 'verifier'?" in done.stderr, done.stderr
     assert "ray init kwargs" not in done.stdout

@@ -57,16 +57,13 @@ def registered_estimator() -> str | None:
 
 
 def examine(*, ray: bool = True, nodes: int = 1, gpus: int = 0, wait: float = 0) -> Iterator[Finding]:
-    """Look at everything.
+    """Look at everything, and yield the findings in the order of what depends on what.
 
     Args:
         ray: Also look into Ray's workers.
         nodes: How many nodes Ray must have, ``trainer.nnodes``.
         gpus: How many GPUs must be free on each of them, ``trainer.n_gpus_per_node``.
         wait: Seconds to wait for them: for nodes to join, or for a run that was killed to be cleared away.
-
-    Yields:
-        The findings, in the order of what depends on what.
     """
     yield _versions()
     yield from _missing_packages()

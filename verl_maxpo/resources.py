@@ -27,10 +27,7 @@ FREE_SLOTS = 1
 def slots_needed(*, gpus: int, storage_units: int, rollout_gpus: int = 0) -> int:
     """Return how many slots a run of verl's V1 trainer needs on one node.
 
-    Args:
-        gpus: ``trainer.n_gpus_per_node``.
-        storage_units: ``transfer_queue.backend.SimpleStorage.num_data_storage_units``.
-        rollout_gpus: GPUs of rollouts alone, of ``trainer_mode=separate_async``.
+    ``rollout_gpus`` are those of rollouts alone, of ``trainer_mode=separate_async``.
     """
     held = SLOTS_OF_CONTROLLER + storage_units + SLOTS_PER_GPU * gpus + SLOTS_PER_ROLLOUT_GPU * rollout_gpus
     return held + FREE_SLOTS

@@ -651,13 +651,15 @@ def test_the_hub_is_asked_for_the_right_thing(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("environment", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
-def test_an_unreachable_hub_is_said_at_once(tmp_path: Path, run_python: RunPython, environment: dict[str, str]) -> None:
+def test_an_unreachable_hub_is_said_at_once(
+    tmp_path: Path, run_fresh_python: RunPython, environment: dict[str, str]
+) -> None:
     code = (
         "import sys, time; from verl_maxpo.cli import main; start = time.monotonic(); "
         f"code = main(['prepare', 'math500', '--out', {str(tmp_path / 'out')!r}]); "
         "sys.exit(code if time.monotonic() - start < 10 else 'too slow')"
     )
-    done = run_python(code, HF_HOME=str(tmp_path), **environment)
+    done = run_fresh_python(code, HF_HOME=str(tmp_path), **environment)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "HuggingFaceH4/MATH-500 (configuration default) cannot be loaded from the Hugging Face hub" in done.stderr
@@ -678,14 +680,14 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM")
-def test_memory_stays_flat(tmp_path: Path, run_python: RunPython) -> None:
+def test_memory_stays_flat(tmp_path: Path, run_fresh_python: RunPython) -> None:
     def peak(name: str, rows: int) -> int:
         # Few distinct problems with long solutions, as in DAPO-Math-17k.
         line = '{"problem": "Problem %d", "solution": "' + "x" * 2000 + '", "answer": "1"}\n'
         file = tmp_path / name
         with file.open("w") as lines:
             lines.writelines(line % (i % 1000) for i in range(rows))
-        done = run_python(
+        done = run_fresh_python(
             "from verl_maxpo.cli import main; import re; "
             f"assert main(['prepare', 'math500', '--out', {f'{file}.out'!r}, '--local', {str(file)!r}]) == 0; "
             "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"

@@ -110,4 +110,4 @@ def test_overlong_buffer_has_verls_option_names():
 def test_verifiers_of_our_own_share_a_process(name: str) -> None:
     """One for each response would cost more than most verdicts."""
     module = importlib.import_module(find_verifier(name).module)
-    assert module.keeps_state() is False
+    assert module.keeps_state is False

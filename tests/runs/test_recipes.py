@@ -14,11 +14,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hydra import compose as hydra_compose
-from hydra import initialize_config_module
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from support import random_reward, recipes
+from support.verl_runs import composed
 
 from verl_maxpo.rewards.config import VerifierConfig
 
@@ -74,8 +73,7 @@ def compose(command: list[str]) -> Any:
     """Compose the configuration that a command line describes."""
     assert command[:4] == ["-m", "verl.trainer.main_ppo", "--config-path", "pkg://verl_maxpo.config"]
     assert command[4] == "--config-name"
-    with initialize_config_module("verl_maxpo.config", version_base=None):
-        return hydra_compose(command[5], overrides=overrides_of(command))
+    return composed(command[5], *overrides_of(command))
 
 
 def overrides_of(command: list[str]) -> list[str]:
@@ -108,8 +106,7 @@ def test_recipe(name: str, recorder: Path, tmp_path: Path) -> None:
     assert {str(Path(file).parent) for file in before[-1][3:]} == prepared
     validate(config)
     # The configuration without the script has the same values as the script's settings.
-    with initialize_config_module("verl_maxpo.config", version_base=None):
-        alone = hydra_compose(name)
+    alone = composed(name)
     for value in ["algorithm", "actor_rollout_ref.rollout.n", "actor_rollout_ref.actor.optim.lr"]:
         assert OmegaConf.select(alone, value) == OmegaConf.select(config, value), value
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import numpy as np
 import torch
 from hydra import compose, initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 from verl import DataProto
 
 
 def composed(name: str, *overrides: str, package: str = "verl_maxpo.config") -> DictConfig:
+    """Compose a configuration; its files are read once, and the overrides applied to a copy as Hydra does."""
+    config = copy.deepcopy(_composed(name, package))
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+    return config
+
+
+@cache
+def _composed(name: str, package: str) -> DictConfig:
     with initialize_config_module(package, version_base=None):
-        return compose(name, overrides=list(overrides))
+        return compose(name)
 
 
 def batch(rows: int = 24, prompts: int = 3, length: int = 6, seed: int = 0) -> DataProto:

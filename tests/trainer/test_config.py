@@ -55,7 +55,7 @@ def test_a_node_that_is_missing(algorithm: Any, message: str) -> None:
         ({"k": 2, "scale_by_k": "yes"}, "scale_by_k must be true or false, got 'yes'"),
         (
             {"k": 2, "baseline": "rloo"},
-            "baseline must be one of ['group_mean', 'l2o', 'loo', 'loo_minus_one', 'none'], ",
+            f"baseline must be one of {sorted(BASELINES)}, ",
         ),
         ({"k": 2, "baseline": ["l2o"]}, "baseline must be one of"),
         ({"k": 2, "normalize": "var"}, "normalize must be null or 'std', got 'var'"),

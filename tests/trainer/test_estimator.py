@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def algorithm(**options: Any) -> Any:
 @pytest.fixture(autouse=True)
 def forget_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimator, "_warned", set())
-    monkeypatch.setattr(estimator, "_undersized_groups", estimator._UndersizedGroups())
+    monkeypatch.setattr(estimator, "_undersized", Counter())
 
 
 REWARDS = [1.0, 0.0, 3.0, 0.5, 0.0, 2.0, 2.0, -1.0]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
+from support.processes import run_module
 from support.verl_runs import batch, composed
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 from verl.trainer.ppo.ray_trainer import compute_advantage
@@ -84,16 +85,10 @@ def test_another_estimator_is_one_override(estimator: str) -> None:
     assert data.batch["advantages"].any()
 
 
-def test_configs_are_found_from_any_folder(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    import subprocess
-    import sys
-
+def test_configs_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-path", "pkg://verl_maxpo.config"]
-    options = ["--config-name", "maxpo_trainer", "algorithm.maxpo.k=3", "--cfg", "job", "--package", "algorithm.maxpo"]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    config = ["--config-path", "pkg://verl_maxpo.config", "--config-name", "maxpo_trainer", "algorithm.maxpo.k=3"]
+    result = run_module("verl.trainer.main_ppo", *config, "--cfg", "job", "--package", "algorithm.maxpo")
     assert result.returncode == 0, result.stderr
     assert "k: 3\nweights: null\nbaseline: l2o" in result.stdout
 

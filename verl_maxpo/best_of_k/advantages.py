@@ -112,19 +112,18 @@ def grouped_max_at_k_advantages(
         group_ids: The group of each reward, length ``bs``: an integer tensor, a numpy array of numbers or objects,
             or any iterable of hashable values such as verl's ``uid`` strings.
         k: The K of max@K, ``k >= 1``, several, or ``"all"``: k = 1 .. n - 1 by the n of every group.
-        baseline: As for :func:`max_at_k_advantages`.
-        weights: As for :func:`max_at_k_advantages`.
-        normalize: As for :func:`max_at_k_advantages`.
-        scale_by_k: As for :func:`max_at_k_advantages`.
+        baseline: As for :func:`max_at_k_advantages`, like the other options.
+        weights: See there.
+        normalize: See there.
+        scale_by_k: See there.
 
     Returns:
         Shape ``[bs]``, in the dtype of ``rewards``. Samples of a group that is too small for the largest k, having
         fewer than k + 1 members (k with ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``), get exact zeros.
 
     Raises:
-        TypeError: ``k`` is no integer, the rewards are no numbers, or a group id is not hashable.
-        ValueError: ``k < 1``, shapes that do not match, a reward that is NaN or infinite (the message names the
-            rows), a group id that is None, advantages that overflow the dtype, or another argument that is unusable.
+        TypeError: As :func:`max_at_k_advantages`, or a group id is not hashable.
+        ValueError: As :func:`max_at_k_advantages`, shapes do not match, or a group id is None.
 
     Examples:
         >>> grouped_max_at_k_advantages([1.0, 5.0, 0.0, 9.0], ["a", "b", "a", "b"], k=1)
@@ -142,16 +141,9 @@ def grouped_max_at_k_advantages(
 
 
 def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
-    """Compute :func:`grouped_max_at_k_advantages` for groups that are already labelled.
+    """Compute :func:`grouped_max_at_k_advantages` for rewards ``[bs]`` that are checked and labelled.
 
-    Args:
-        rewards: Rewards that :func:`checked_rewards` has passed, shape ``[bs]``.
-        labels: Label of each reward's group, 0 to G - 1, shape ``[bs]``, from :func:`group_labels`.
-        sizes: Number of members of each label, shape ``[G]``, that is ``labels.bincount()``.
-        objective: What is optimised.
-
-    Returns:
-        Shape ``[bs]``.
+    ``labels`` are those of :func:`group_labels`, 0 to G - 1, and ``sizes`` their ``bincount()``.
     """
     advantages = torch.zeros(rewards.shape, dtype=torch.float64, device=rewards.device)
     for rows in rows_by_size(labels, sizes):
@@ -161,15 +153,7 @@ def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor,
 
 
 def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
-    """Compute the advantages of dense groups from rewards that are already sorted.
-
-    Args:
-        ranked: Ascending rewards, shape ``[..., n]``, float64, n at least ``objective.smallest_group``.
-        objective: What is optimised.
-
-    Returns:
-        The advantage of each rank, shape ``[..., n]``.
-    """
+    """Compute the advantage of each rank from ascending float64 rewards ``[..., n]``, n at least ``smallest_group``."""
     weights = rank_weights(objective, ranked.shape[-1], ranked.device)
     gaps = ranked.diff(dim=-1)
     from_below = (gaps * weights.below).cumsum(dim=-1)

@@ -13,12 +13,7 @@ Rewards = Tensor | np.ndarray[Any, Any] | list[Any] | tuple[Any, ...]
 
 
 def checked_k(k: int) -> int:
-    """Return k as an int.
-
-    Raises:
-        TypeError: ``k`` is no integer.
-        ValueError: ``k`` is below 1.
-    """
+    """Return k as an int; TypeError if it is none, ValueError below 1."""
     if isinstance(k, (bool, np.bool_)):
         raise TypeError(f"k must be an integer, got {k!r}")
     try:
@@ -31,13 +26,7 @@ def checked_k(k: int) -> int:
 
 
 def checked_rewards(rewards: Rewards) -> Tensor:
-    """Return rewards that can be computed with.
-
-    Args:
-        rewards: Real numbers, shape ``[..., n]``: a tensor, a numpy array, or (nested) lists.
-
-    Returns:
-        A tensor of the same; integers and booleans in the default dtype.
+    """Return real rewards ``[..., n]`` as a tensor, integers and booleans in the default dtype.
 
     Raises:
         TypeError: They are no real numbers.
@@ -60,11 +49,7 @@ def checked_rewards(rewards: Rewards) -> Tensor:
 
 
 def checked_result(values: Tensor, rewards: Tensor) -> Tensor:
-    """Return float64 results in the dtype of the rewards.
-
-    Raises:
-        ValueError: They are too large for it.
-    """
+    """Return float64 results in the dtype of the rewards; ValueError if they are too large for it."""
     result = values.to(rewards.dtype)
     if not result.isfinite().all():
         raise ValueError(

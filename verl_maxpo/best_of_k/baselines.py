@@ -67,17 +67,9 @@ class Baseline:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def best_rank_probability(n: int, k: int, device: torch.device) -> Tensor:
-    """Compute ρ_1 .. ρ_n, how likely a rank is the best of a k-subset that it is in.
+    """Compute ρ_1 .. ρ_n, float64: how likely a rank is the best of a k-subset that it is in; exactly 0 below rank k.
 
     By ρ_n = 1, ρ_j = ρ_{j+1} (j + 1 − k)/j, as binomials overflow from n of about 1000.
-
-    Args:
-        n: Size of the group.
-        k: Size of the subsets, ``1 <= k <= n``.
-        device: Where the result is wanted.
-
-    Returns:
-        Shape ``[n]``, float64; exactly 0 for ranks below k.
     """
     rank = torch.arange(n - 1, 0, -1, dtype=torch.float64, device=device)
     ratio = ((rank + 1 - k) / rank).clamp(min=0)
@@ -114,22 +106,14 @@ def _loo(n: int, k: int, rho: Tensor) -> RankWeights:
 
 
 def l2o_over_all_k(n: int, scale_by_k: bool, device: torch.device) -> RankWeights:
-    """Compute the weights of ``l2o`` summed over k = 1 .. n − 1, each k with the weight 1/k.
+    """Compute the weights of ``l2o`` summed over k = 1 .. n − 1, n ≥ 2, each k with the weight 1/k.
 
-    With A⁽ᵏ⁾ = q_i − M_k(S−i) and the harmonic number H:
+    With A⁽ᵏ⁾ = q_i − M_k(S−i) and the harmonic number H, with ``scale_by_k`` and without:
 
         Σ_k k/k A⁽ᵏ⁾:            below_j = j/(n−j)                    above_j = −1
         Σ_k 1/(k H_{n−1}) A⁽ᵏ⁾:  below_j = Σ_{i≤j} 1/(n−i) / H_{n−1}  above_j = −(n−j)/j below_j
 
     The first is MaxRL's advantage (arXiv:2602.02710) of the event "better than g₍ⱼ₎", added up over the gaps j.
-
-    Args:
-        n: Size of the group, at least 2.
-        scale_by_k: Keep the factor k, which makes it the first, or the second.
-        device: Where the weights are wanted.
-
-    Returns:
-        The weights.
     """
     rank = torch.arange(1, n, dtype=torch.float64, device=device)
     if scale_by_k:

@@ -13,18 +13,7 @@ GroupIds = Tensor | np.ndarray[Any, Any] | Iterable[Hashable]
 
 
 def group_labels(group_ids: GroupIds, device: torch.device) -> Tensor:
-    """Number the distinct group ids 0 to G - 1.
-
-    Args:
-        group_ids: As for :func:`grouped_max_at_k_advantages`.
-        device: Where the labels are wanted.
-
-    Returns:
-        An int64 tensor of shape ``[bs]`` in which two entries are equal exactly if the ids are.
-
-    Raises:
-        TypeError: An id is not hashable.
-        ValueError: An id is None.
+    """Number the distinct group ids 0 to G - 1, int64 ``[bs]``; TypeError if one is not hashable, ValueError if None.
 
     >>> group_labels(["b", "a", "b"], torch.device("cpu"))
     tensor([0, 1, 0])
@@ -44,15 +33,10 @@ def group_labels(group_ids: GroupIds, device: torch.device) -> Tensor:
 
 
 def rows_by_size(labels: Tensor, sizes: Tensor) -> Iterator[Tensor]:
-    """Arrange labelled rows in dense batches of groups.
+    """Yield, for each size n of a group, the row numbers of the groups of that size, ``[groups, n]``.
 
-    Args:
-        labels: Label of each row's group, shape ``[bs]``.
-        sizes: Number of members of each label, shape ``[G]``.
-
-    Yields:
-        For each size n that occurs, the row numbers of its groups, shape ``[groups, n]``. A training batch has few
-        sizes, and bs rows cannot have more than sqrt(2 bs).
+    ``sizes`` has the number of members of each label, ``[G]``. A training batch has few sizes, and bs rows cannot have
+    more than sqrt(2 bs).
     """
     by_group = labels.argsort(stable=True)
     size_of_row = sizes[labels[by_group]]
@@ -61,16 +45,7 @@ def rows_by_size(labels: Tensor, sizes: Tensor) -> Iterator[Tensor]:
 
 
 def ranked_groups(rewards: Tensor, labels: Tensor, sizes: Tensor) -> list[Tensor]:
-    """Sort the rewards within groups.
-
-    Args:
-        rewards: Shape ``[bs]``.
-        labels: As for :func:`rows_by_size`.
-        sizes: As for :func:`rows_by_size`.
-
-    Returns:
-        For each size n that occurs, the ascending rewards of its groups, shape ``[groups, n]``, float64.
-    """
+    """Return, for each size n of a group, the ascending rewards of those groups, ``[groups, n]``, float64."""
     return [rewards[rows].double().sort(dim=-1).values for rows in rows_by_size(labels, sizes)]
 
 

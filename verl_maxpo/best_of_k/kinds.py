@@ -19,15 +19,7 @@ KINDS = {
 
 
 def kinds_of_groups(ranked: Tensor, objective: Objective) -> dict[str, Tensor]:
-    """Tell the kind of each group.
-
-    Args:
-        ranked: Ascending rewards of groups of one size, shape ``[groups, n]``.
-        objective: What is optimised.
-
-    Returns:
-        For each of :data:`KINDS` which groups are of that kind, shape ``[groups]``, boolean.
-    """
+    """Tell for each of :data:`KINDS` which groups are of that kind, ``[groups]``, from ascending ``[groups, n]``."""
     n = ranked.shape[-1]
     lowest, best = ranked[:, 0], ranked[:, -1]
     equal = lowest == best
@@ -44,14 +36,6 @@ def kinds_of_groups(ranked: Tensor, objective: Objective) -> dict[str, Tensor]:
 
 
 def shares_of_kinds(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
-    """Compute the fraction of groups of each kind.
-
-    Args:
-        batches: Ascending rewards of at least one group, from :func:`ranked_groups`.
-        objective: What is optimised.
-
-    Returns:
-        A number for each of :data:`KINDS`; they sum to 1.
-    """
+    """Compute the fraction of groups of each of :data:`KINDS`, at least one group, from :func:`ranked_groups`."""
     kinds = [kinds_of_groups(ranked, objective) for ranked in batches]
     return {kind: torch.cat([of_groups[kind] for of_groups in kinds]).double().mean() for kind in KINDS}

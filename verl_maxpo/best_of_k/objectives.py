@@ -69,18 +69,7 @@ class Objective:
         normalize: str | None = None,
         scale_by_k: bool = True,
     ) -> Objective:
-        """Make an objective of what a user gave.
-
-        Args:
-            k: An integer, several, or ``"all"``.
-            weights: None for equal weights of several k.
-            baseline: As the attribute.
-            normalize: As the attribute.
-            scale_by_k: As the attribute.
-
-        Returns:
-            The objective.
-        """
+        """Make an objective of what a user gave: an integer, several or ``"all"``; weights are equal if None."""
         if isinstance(k, str):
             if k != "all":
                 raise TypeError(f"k must be an integer, some integers or 'all', got {k!r}")
@@ -105,11 +94,7 @@ class Objective:
         return min(k for k, weight in zip(self.k, self.weights, strict=True) if weight > 0)
 
     def check_group(self, n: int) -> None:
-        """Check that groups of n have an advantage.
-
-        Raises:
-            ValueError: They are too small.
-        """
+        """Raise ValueError if groups of n are too small to have an advantage."""
         if n < self.smallest_group:
             k = repr(self.k) if self.k == "all" else str(max(self.k))
             raise ValueError(
@@ -121,16 +106,7 @@ class Objective:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeights:
-    """Compute the rank weights of an objective.
-
-    Args:
-        objective: What is optimised.
-        n: Size of the groups, at least ``objective.smallest_group``.
-        device: Where the weights are wanted.
-
-    Returns:
-        The weights.
-    """
+    """Compute the rank weights of an objective for groups of n, at least its ``smallest_group``."""
     if objective.k == "all":
         return l2o_over_all_k(n, objective.scale_by_k, device)
     weights_of = BASELINES[objective.baseline].rank_weights
@@ -145,21 +121,13 @@ def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeig
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def best_rank_distribution(objective: Objective, n: int, device: torch.device) -> Tensor:
-    """Compute how likely each rank is the best of a random subset.
+    """Compute how likely each rank is the best of a random subset, ``[n]``, float64.
 
     The size of the subset is drawn with the weights of the k:
 
         p_j = Σ_m w_m C(j-1, k_m-1) / C(n, k_m) = Σ_m w_m k_m/n ρ_j⁽ᵏᵐ⁾
 
     With all k this is 1 / ((n-j+1) H_{n-1}) for j < n, H_m the m-th harmonic number.
-
-    Args:
-        objective: Its sizes of subsets and their weights.
-        n: Size of the groups.
-        device: Where the result is wanted.
-
-    Returns:
-        Shape ``[n]``, float64.
     """
     if objective.k == "all":
         share = 1 / torch.arange(n, 0, -1, dtype=torch.float64, device=device)

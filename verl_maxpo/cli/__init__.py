@@ -34,11 +34,7 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Args:
-        arguments: Without the program's name; None for those of the process.
-
-    Returns:
-        0; 1 if something is wrong with what was looked at; 2 if the arguments cannot be used.
+    Returns 0; 1 if something is wrong with what was looked at; 2 if the arguments cannot be used.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = next(iter(arguments), "")

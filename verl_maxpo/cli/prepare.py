@@ -58,7 +58,7 @@ def configure(parser: ArgumentParser) -> None:
         "--answer-format",
         choices=ANSWER_FORMATS,
         default="plain",
-        help="the answer alone (default), in the last \\boxed{}, or a number after ####",
+        help="the answer alone (default), an integer, in the last \\boxed{}, or a number after ####",
     )
     any_set.add_argument("--hub-config", metavar="NAME", help="of the data set, if not the default one")
     any_set.add_argument(
@@ -105,7 +105,7 @@ def _prepare(options: Namespace) -> None:
     for split, count in counts.items():
         print(f"{out / split}.parquet: {count}")
         print("".join(f"  {reason}\n" for reason in count.bad_rows), end="")
-    if source.answer_format:
+    if options.hub:
         _say_what_verifies(source.data_source)
 
 

@@ -21,14 +21,10 @@ _TIMEOUT = timedelta(seconds=WEIGHT_TRANSFER_TIMEOUT_S)
 
 @CheckpointEngineRegistry.register("gloo")
 class GlooCheckpointEngine(CheckpointEngine):
-    """Sends each weight from the first training worker to every rollout worker.
+    """Sends each weight, one by one, from the first training worker (``is_master``) to every rollout worker.
 
     ``actor_rollout_ref.rollout.checkpoint_engine.backend=gloo``; ``platform/cpu.yaml`` names this module as the one
     to import.
-
-    Args:
-        bucket_size: Of verl's other engines, not used: weights are sent one by one.
-        is_master: Whether this is the first training worker.
     """
 
     def __init__(self, bucket_size: int, is_master: bool = False) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import resource
 import types
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -36,6 +35,10 @@ def _check_vllm() -> None:
         raise RuntimeError(f"VERL_PLATFORM=cpu needs the CPU build of vLLM, found no vllm: {_INSTALL}") from None
     if "cpu" not in installed:
         raise RuntimeError(f"VERL_PLATFORM=cpu needs the CPU build of vLLM, found vllm {installed}: {_INSTALL}")
+
+
+def _nothing(*_: Any, **options: Any) -> None:
+    """Do nothing: there is no device to select, wait for or clean."""
 
 
 class _DeviceModule(types.ModuleType):
@@ -79,9 +82,6 @@ class _DeviceModule(types.ModuleType):
     def manual_seed(self, seed: int) -> None:
         torch.manual_seed(seed)
 
-    def _nothing(self, *_: Any) -> None:
-        """Do nothing: there is no device to select, wait for or clean."""
-
     manual_seed_all = manual_seed
     set_device = synchronize = empty_cache = ipc_collect = reset_peak_memory_stats = _nothing
 
@@ -99,30 +99,18 @@ class CPUPlatform(PlatformBase):
     def is_available(self) -> bool:
         return True
 
+    def device_count(self) -> int:
+        return 1
+
     def current_device(self) -> torch.device:
         # verl passes this on as a device only.
         return torch.device("cpu")
 
-    def device_count(self) -> int:
-        return 1
-
-    def set_device(self, device_index: int) -> None:
-        pass
-
-    def synchronize(self, device_index: int | None = None) -> None:
-        pass
-
     def manual_seed(self, seed: int) -> None:
         torch.manual_seed(seed)
 
-    def manual_seed_all(self, seed: int) -> None:
-        torch.manual_seed(seed)
-
-    def set_allocator_settings(self, settings: str) -> None:
-        pass
-
-    def empty_cache(self) -> None:
-        pass
+    manual_seed_all = manual_seed
+    set_device = synchronize = empty_cache = set_allocator_settings = profiler_start = profiler_stop = cudart = _nothing
 
     def get_device_capability(self, device_index: int = 0) -> tuple[None, None]:
         return None, None
@@ -133,15 +121,8 @@ class CPUPlatform(PlatformBase):
     def visible_devices_envvar(self) -> str:
         return "CUDA_VISIBLE_DEVICES"
 
-    @contextlib.contextmanager
-    def nvtx_range(self, msg: str) -> Iterator[None]:
-        yield
-
-    def profiler_start(self) -> None:
-        pass
-
-    def profiler_stop(self) -> None:
-        pass
+    def nvtx_range(self, msg: str) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
 
     def ray_resource_name(self) -> str:
         return "GPU"
@@ -152,6 +133,3 @@ class CPUPlatform(PlatformBase):
     def is_ipc_supported(self) -> bool:
         # Weights then go to vLLM through shared memory.
         return False
-
-    def cudart(self) -> None:
-        return None

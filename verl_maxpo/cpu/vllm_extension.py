@@ -23,17 +23,7 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
     def update_weights_from_ipc(
         self, peft_config: dict[str, Any] | None = None, base_sync_done: bool = False, use_shm: bool = False
     ) -> None:
-        """Replace the model's weights by those the actor sends.
-
-        Args:
-            peft_config: Must be None: LoRA is not supported on the CPU.
-            base_sync_done: Only of interest to LoRA.
-            use_shm: Whether the weights come through shared memory.
-
-        Raises:
-            NotImplementedError: ``peft_config`` is given.
-            Exception: What vLLM raised while loading.
-        """
+        """Replace the model's weights by those the actor sends; there is no LoRA (``peft_config``) on the CPU."""
         if peft_config is not None:
             raise NotImplementedError("VERL_PLATFORM=cpu has no LoRA: set actor_rollout_ref.model.lora_rank=0")
         model = self.model_runner.model
@@ -53,13 +43,8 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
 def take_weights(receiver: BucketedWeightReceiver, load: Callable[[list[tuple[str, torch.Tensor]]], Any]) -> None:
     """Load every bucket of weights that the actor sends.
 
-    Args:
-        receiver: verl's receiving end.
-        load: Takes the weights of a bucket, with their names.
-
-    Raises:
-        Exception: What ``load`` raised first, after all buckets were taken: the actor waits for each to be
-            acknowledged, and would wait for ever if this stopped half-way.
+    What ``load`` raises first is raised after all buckets were taken: the actor waits for each to be acknowledged, and
+    would wait for ever if this stopped half-way.
     """
     failures: list[Exception] = []
 

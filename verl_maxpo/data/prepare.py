@@ -82,11 +82,6 @@ def fingerprints(files: Iterable[Path]) -> list[dict[str, str]]:
 def make_request(source: Source, origin: Mapping[str, Any], options: Options) -> dict[str, Any]:
     """Return all that decides what is written, as the manifest records it.
 
-    Args:
-        source: The data set.
-        origin: Where its rows come from.
-        options: What the user chose.
-
     Raises:
         RequestError: ``against`` is given for a data set that has no training split.
     """
@@ -111,12 +106,7 @@ def find_current(out: Path, request: Mapping[str, Any], *, overwrite: bool = Fal
     """Return the manifest of a folder that holds what is asked for, intact; None if it is to be made.
 
     The hub's revision is not compared, and files that were given in place of the hub's (``--local``) will do: what was
-    once prepared stays until it is overwritten.
-
-    Args:
-        out: The folder.
-        request: As :func:`make_request` makes it.
-        overwrite: Whether the same data set, prepared with other options, may be replaced.
+    once prepared stays until it is overwritten, with ``overwrite`` also the same data set with other options.
 
     Raises:
         RequestError: The folder holds something else.
@@ -164,20 +154,9 @@ def prepare(
     request: Mapping[str, Any],
     revision: str | None = None,
 ) -> dict[str, Counts]:
-    """Write a data set's files and their manifest, all of them or none.
+    """Write a data set's files and their manifest, all of them or none, and count what became of each split's rows.
 
     Memory grows only with the number of distinct problems, by their ids and ground truths.
-
-    Args:
-        source: The data set.
-        reader: Its rows.
-        out: The folder; made if need be.
-        options: What the user chose.
-        request: As :func:`make_request` makes it.
-        revision: Of the hub, if known.
-
-    Returns:
-        What became of the rows of each split.
 
     Raises:
         DataError: Rows are malformed, or none is left.

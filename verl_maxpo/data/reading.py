@@ -30,12 +30,8 @@ _LONGEST_CSV_FIELD = 1 << 30
 def hub_revision(source: Source, *, timeout: float = 10) -> str | None:
     """Return the hub's newest revision of a data set, None in offline mode (``HF_HUB_OFFLINE=1``).
 
-    Args:
-        source: The data set.
-        timeout: Seconds to wait for the hub.
-
     Raises:
-        DataError: The hub cannot be reached, or does not have the data set.
+        DataError: The hub cannot be reached in ``timeout`` seconds, or does not have the data set.
     """
     from huggingface_hub import HfApi, is_offline_mode
 
@@ -65,12 +61,7 @@ def hub_reader(source: Source, revision: str | None) -> Reader:
 
 
 def local_reader(source: Source, files: Mapping[str, list[Path]]) -> Reader:
-    """Return a reader of local files with the hub's columns: Parquet, JSON, JSON Lines or CSV.
-
-    Args:
-        source: The data set.
-        files: Those of each split.
-    """
+    """Return a reader of local files with the hub's columns: Parquet, JSON, JSON Lines or CSV."""
 
     def read(split: str) -> Iterator[PlacedRow]:
         for file in files[split]:

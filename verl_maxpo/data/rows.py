@@ -60,16 +60,7 @@ class Problem:
 def build_row(
     problem: Problem, *, data_source: str, prompt: str, ability: str, split: str, index: int
 ) -> dict[str, Any]:
-    """Return the row of :data:`SCHEMA` for a problem.
-
-    Args:
-        problem: The problem.
-        data_source: By which the reward finds its verifier.
-        prompt: What the model is asked: question and instruction.
-        ability: verl's name for the kind of task.
-        split: ``train`` or ``test``.
-        index: The row in the source's split, from 0.
-    """
+    """Return the row of :data:`SCHEMA` for a problem, the ``index``-th of the source's split, from 0."""
     return {
         "data_source": data_source,
         "prompt": [{"role": "user", "content": prompt}],

@@ -101,22 +101,6 @@ def _integer(row: Mapping[str, Any], column: str) -> str:
     return str(int(found[1]))
 
 
-def _gsm8k(row: Mapping[str, Any]) -> Problem:
-    return Problem(_text(row, "question"), _hash_answer(row, "answer"))
-
-
-def _math(row: Mapping[str, Any]) -> Problem:
-    return Problem(_text(row, "problem"), last_boxed(_text(row, "solution")))
-
-
-def _math500(row: Mapping[str, Any]) -> Problem:
-    return Problem(_text(row, "problem"), _text(row, "answer").strip())
-
-
-def _integer_answer(column: str) -> Callable[[Mapping[str, Any]], Problem]:
-    return lambda row: Problem(_text(row, column), _integer(row, "answer"))
-
-
 def _dapo_math(row: Mapping[str, Any]) -> Problem:
     messages, reward_model = row["prompt"], row["reward_model"]
     if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
@@ -152,6 +136,7 @@ def _hash_answer(row: Mapping[str, Any], column: str) -> str:
 #: How an answer can stand in its column, for :func:`hub_source`.
 ANSWER_FORMATS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "plain": _plain,
+    "integer": _integer,
     "boxed": lambda row, column: last_boxed(_text(row, column)),
     "####": _hash_answer,
 }
@@ -166,26 +151,30 @@ def hub_source(
     splits: Mapping[str, str],
     config: str | None = None,
     data_source: str | None = None,
+    name: str | None = None,
+    instruction: str = _BOXED_INSTRUCTION,
 ) -> Source:
-    r"""Describe any data set of the Hugging Face hub by the names of its columns.
+    r"""Describe a data set of the Hugging Face hub by the names of its columns.
 
     Args:
         hub: Its id, as in ``openai/gsm8k``.
         question: The column of the problem.
         answer: The column of the answer.
-        answer_format: How the answer stands there, one of :data:`ANSWER_FORMATS`: alone, in the last ``\boxed{}``, or
-            as a number after ``####``.
+        answer_format: How the answer stands there, one of :data:`ANSWER_FORMATS`: alone, as an integer, in the last
+            ``\boxed{}``, or as a number after ``####``.
         splits: The files to write, each with the split that it comes from.
         config: Its configuration there, if not the default one.
         data_source: By which the reward finds its verifier; by default the id.
+        name: What the command line calls it; by default the id.
+        instruction: What follows the question in the prompt.
     """
     find = ANSWER_FORMATS[answer_format]
     return Source(
-        name=hub,
+        name=name or hub,
         data_source=data_source or hub,
         columns=(question, answer),
         parse=lambda row: Problem(_text(row, question), find(row, answer)),
-        instruction=_BOXED_INSTRUCTION,
+        instruction=instruction,
         splits=splits,
         hub=hub,
         config=config,
@@ -195,73 +184,69 @@ def hub_source(
 
 _TRAIN_AND_TEST = {"train": "train", "test": "test"}
 
+_SOURCES = (
+    hub_source(
+        "openai/gsm8k",
+        name="gsm8k",
+        config="main",
+        splits=_TRAIN_AND_TEST,
+        question="question",
+        answer="answer",
+        answer_format="####",
+        instruction=_GSM8K_INSTRUCTION,
+    ),
+    hub_source(
+        "DigitalLearningGmbH/MATH-lighteval",
+        name="math",
+        splits=_TRAIN_AND_TEST,
+        question="problem",
+        answer="solution",
+        answer_format="boxed",
+    ),
+    Source(
+        name="dapo_math",
+        data_source="math_dapo",
+        columns=("prompt", "reward_model"),
+        parse=_dapo_math,
+        instruction=_BOXED_INSTRUCTION,
+        splits={"train": "train"},
+        hub="BytedTsinghua-SIA/DAPO-Math-17k",
+    ),
+    hub_source(
+        "HuggingFaceH4/aime_2024",
+        name="aime24",
+        data_source="aime24",
+        splits={"test": "train"},
+        question="problem",
+        answer="answer",
+        answer_format="integer",
+    ),
+    hub_source(
+        "math-ai/aime25",
+        name="aime25",
+        data_source="aime25",
+        splits={"test": "test"},
+        question="problem",
+        answer="answer",
+        answer_format="integer",
+    ),
+    hub_source(
+        "math-ai/amc23",
+        name="amc23",
+        data_source="amc23",
+        splits={"test": "test"},
+        question="question",
+        answer="answer",
+        answer_format="integer",
+    ),
+    hub_source(
+        "HuggingFaceH4/MATH-500",
+        name="math500",
+        splits={"test": "test"},
+        question="problem",
+        answer="answer",
+    ),
+)
+
 #: The data sets of the hub by name.
-SOURCES = {
-    source.name: source
-    for source in (
-        Source(
-            name="gsm8k",
-            data_source="openai/gsm8k",
-            columns=("question", "answer"),
-            parse=_gsm8k,
-            instruction=_GSM8K_INSTRUCTION,
-            splits=_TRAIN_AND_TEST,
-            hub="openai/gsm8k",
-            config="main",
-        ),
-        Source(
-            name="math",
-            data_source="DigitalLearningGmbH/MATH-lighteval",
-            columns=("problem", "solution"),
-            parse=_math,
-            instruction=_BOXED_INSTRUCTION,
-            splits=_TRAIN_AND_TEST,
-            hub="DigitalLearningGmbH/MATH-lighteval",
-        ),
-        Source(
-            name="dapo_math",
-            data_source="math_dapo",
-            columns=("prompt", "reward_model"),
-            parse=_dapo_math,
-            instruction=_BOXED_INSTRUCTION,
-            splits={"train": "train"},
-            hub="BytedTsinghua-SIA/DAPO-Math-17k",
-        ),
-        Source(
-            name="aime24",
-            data_source="aime24",
-            columns=("problem", "answer"),
-            parse=_integer_answer("problem"),
-            instruction=_BOXED_INSTRUCTION,
-            splits={"test": "train"},
-            hub="HuggingFaceH4/aime_2024",
-        ),
-        Source(
-            name="aime25",
-            data_source="aime25",
-            columns=("problem", "answer"),
-            parse=_integer_answer("problem"),
-            instruction=_BOXED_INSTRUCTION,
-            splits={"test": "test"},
-            hub="math-ai/aime25",
-        ),
-        Source(
-            name="amc23",
-            data_source="amc23",
-            columns=("question", "answer"),
-            parse=_integer_answer("question"),
-            instruction=_BOXED_INSTRUCTION,
-            splits={"test": "test"},
-            hub="math-ai/amc23",
-        ),
-        Source(
-            name="math500",
-            data_source="HuggingFaceH4/MATH-500",
-            columns=("problem", "answer"),
-            parse=_math500,
-            instruction=_BOXED_INSTRUCTION,
-            splits={"test": "test"},
-            hub="HuggingFaceH4/MATH-500",
-        ),
-    )
-}
+SOURCES = {source.name: source for source in _SOURCES}

@@ -53,13 +53,9 @@ def task_source(task: str) -> Source:
 
 
 def task_reader(task: str, sizes: Mapping[str, int], seed: int, config: Mapping[str, Any]) -> Reader:
-    """Return a reader that generates a task's rows.
+    """Return a reader that generates a task's rows, ``sizes[split]`` of each split.
 
-    Args:
-        task: The task's name.
-        sizes: Rows of each split.
-        seed: Of the training set. The test set's is larger by 10^9, so that neither size changes the other set.
-        config: Options of the task.
+    The test set's seed is larger than the training set's by 10^9, so that neither size changes the other set.
     """
 
     def read(split: str) -> Iterator[PlacedRow]:

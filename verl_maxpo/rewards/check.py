@@ -70,15 +70,7 @@ class Report:
 
 
 def check_file(path: Path, config: VerifierConfig, *, progress: bool = True) -> Report:
-    """Check every row of a parquet or JSON-lines file in verl's schema.
-
-    Args:
-        path: The file.
-        config: The options that training will have; its time limit applies here as well.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        What was found.
+    """Check every row of a parquet or JSON-lines file in verl's schema, with the options that training will have.
 
     Raises:
         ValueError: The file does not exist, is of another kind, is empty or lacks a column; a row has no data source,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 logger = logging.getLogger(__name__)
@@ -39,11 +38,9 @@ class Row:
 
 
 def first_rows(files: Iterable[str], column: str = SOURCE_COLUMN) -> dict[str, Row] | None:
-    """Return the first row of every data source, None if a file is not a local one of these kinds.
+    """Return the first row of every data source, None if a file is not a local parquet or JSON file.
 
-    Args:
-        files: Parquet and JSON files.
-        column: The column with the data source, verl's ``data.reward_fn_key``.
+    ``column`` has the data source, verl's ``data.reward_fn_key``.
 
     Raises:
         ValueError: A file does not exist or cannot be read, lacks a column or has no rows, or a row has no source.
@@ -62,18 +59,11 @@ def first_rows(files: Iterable[str], column: str = SOURCE_COLUMN) -> dict[str, R
 
 
 def first_rows_of(path: Path, column: str = SOURCE_COLUMN) -> Iterator[tuple[str, Row]]:
-    """Find the first row of every data source of one file.
-
-    Yields:
-        Data source and row.
-
-    Raises:
-        ValueError: As :func:`first_rows`.
-    """
+    """Yield the first row of every data source of one file; ValueError as :func:`first_rows`."""
     table = open_table(path, column)
     columns = [name for name in ("reward_model", "extra_info") if name in table.schema.names]
     for source, number in _first_numbers(table, column, path).items():
-        row = table.filter(pc.field(column) == source).head(1, columns=columns).to_pylist()[0]
+        row = table.take([number], columns=columns).to_pylist()[0]
         yield source, Row.of(row, f"row {number} of {path}")
 
 
@@ -107,17 +97,10 @@ def _first_numbers(table: ds.Dataset, column: str, path: Path) -> dict[str, int]
     found: dict[str, int] = {}
     start = 0
     for batch in table.to_batches(columns=[column]):
-        sources = batch.column(0)
-        for source in pc.unique(sources).to_pylist():
-            if source not in found:
-                found[source] = start + _index(sources, source)
-                if not isinstance(source, str):
-                    raise ValueError(f"{path}: {column} must be text, but row {found[source]} has {source!r}")
-        start += len(sources)
+        for number, source in enumerate(batch.column(0).to_pylist(), start):
+            found.setdefault(source, number)
+        start += len(batch)
+    for source, number in found.items():
+        if not isinstance(source, str):
+            raise ValueError(f"{path}: {column} must be text, but row {number} has {source!r}")
     return found
-
-
-def _index(values: pa.Array, value: Any) -> int:
-    where = pc.is_null(values) if value is None else pc.equal(values, value)
-    index: int = pc.index(where, True).as_py()
-    return index

@@ -21,10 +21,6 @@ from verl_maxpo.rewards.scoring import WITHOUT_VERDICT, ResponseScorer, reason
 async def probe(scorer: ResponseScorer, rows: Mapping[str, Row]) -> list[str]:
     """Check the options of every route that is used, and verify one row of each data source.
 
-    Args:
-        scorer: Of the run.
-        rows: A row of each data source.
-
     Returns:
         What is no error but worth a warning: what a verifier tries and may not do, a time-out, and a response that a
         verifier without examples of right ones raises on.

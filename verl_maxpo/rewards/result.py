@@ -68,14 +68,13 @@ class Verifier(Protocol):
     It runs in a locked-down child process that is killed at the time limit (:mod:`.isolation.pool`). What it
     raises becomes the status ``crash``.
 
-    Its module may also have a function
+    Its module may also have
 
     - ``examples(ground_truth, extra_info, **options)``, which returns a right response (None where the row holds none)
       and a wrong one, for ``verl-maxpo check``,
     - ``prepare(**options)``, which is called before the process is locked down, to load what the options name,
-    - ``keeps_state(**options)``, which returns whether one response can change the verdict on the next. Where it says
-      False, a process verifies many responses; without it each response gets a process of its own, which costs
-      milliseconds. A route's ``keeps_state`` comes before it.
+    - ``keeps_state = False``, which says that no response changes the verdict on the next, so that a process verifies
+      many; without it each gets a process of its own, which costs milliseconds. A route's ``keeps_state`` comes first.
     """
 
     def __call__(

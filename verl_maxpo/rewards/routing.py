@@ -74,12 +74,7 @@ class Route:
 
 
 class Router:
-    """Finds the route of a data source: the first pattern that matches, else the default.
-
-    Args:
-        routes: Routes by pattern, of the form of :mod:`fnmatch` (``*``, ``?``, ``[...]``), case-sensitive.
-        default: The route of a source that no pattern claims, or None.
-    """
+    """Finds the route of a data source: the first pattern (of :mod:`fnmatch`) that matches, else the default."""
 
     def __init__(self, routes: Mapping[str, Route], default: Route | None = None) -> None:
         known = {pattern: Route(verifier) for pattern, verifier in DEFAULT_ROUTES.items() if pattern not in routes}

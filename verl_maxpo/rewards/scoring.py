@@ -28,10 +28,6 @@ class ProgramVerifier(Protocol):
 class ResponseScorer:
     """Scores responses as the configuration says, with one pool of child processes.
 
-    Args:
-        config: The options.
-        sandbox: Where programs are run, if anywhere.
-
     Raises:
         ValueError: No verifier claims one of ``config.data_sources``, or it needs a sandbox service and there is none.
     """
@@ -47,12 +43,7 @@ class ResponseScorer:
     async def verify(
         self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]
     ) -> VerifierResult:
-        """Return the verdict on a response.
-
-        Raises:
-            ValueError: No verifier claims the data source.
-            VerifierPoolError: The pool itself fails.
-        """
+        """Return the verdict on a response; raises as :meth:`score`."""
         response = response[-self.config.max_response_chars :]
         route = self.config.router.find(data_source)
         if sandbox := self._sandbox_for(route, data_source):

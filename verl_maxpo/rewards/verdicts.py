@@ -36,6 +36,6 @@ class FirstVerdicts:
         if self._without >= FIRST_RESPONSES:
             raise NoVerdictError(
                 f"the first {self._without} responses all ended without a verdict, so every reward is that of a "
-                f"failure. The last is of the data source {scored['data_source']!r}: {scored['reason']}. See its route "
+                f"failure. The last is of the data source {scored['data_source']}: {scored['reason']}. See its route "
                 "in reward.reward_kwargs.routes, and reward.reward_kwargs.timeout; `verl-maxpo check` tries every row"
             )

@@ -55,17 +55,7 @@ class MaxPOConfig:
         object.__setattr__(self, "objectives", objectives)
 
     def objective_at(self, step: int | None) -> Objective:
-        """Return what is optimised in a step.
-
-        Args:
-            step: The step of the trainer, None if it is not known.
-
-        Returns:
-            The objective.
-
-        Raises:
-            ValueError: ``k`` is a schedule and the step is not known.
-        """
+        """Return what is optimised in a step; ValueError where ``k`` is a schedule and the step is not known."""
         if len(self.objectives) == 1:
             return next(iter(self.objectives.values()))
         if step is None:
@@ -77,13 +67,7 @@ class MaxPOConfig:
 
     @classmethod
     def from_algorithm(cls, algorithm: Mapping[str, Any] | None) -> MaxPOConfig:
-        """Read the node ``maxpo`` of verl's ``config.algorithm``.
-
-        Args:
-            algorithm: verl's ``config.algorithm``, an OmegaConf node or any mapping.
-
-        Returns:
-            The options.
+        """Read the node ``maxpo`` of verl's ``config.algorithm``, an OmegaConf node or any mapping.
 
         Raises:
             ValueError: The node is missing, lacks ``k``, has an unknown key or a value out of range.
@@ -108,10 +92,7 @@ class MaxPOConfig:
 
 
 def check_algorithm(config: Any) -> None:
-    """Check that a run can use its options for max@K, before any model is loaded.
-
-    Args:
-        config: The whole configuration of verl.
+    """Check that a run with verl's ``config`` can use its options for max@K, before any model is loaded.
 
     Raises:
         ValueError: It cannot; the message names the key, what came and the fix.

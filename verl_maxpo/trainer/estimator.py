@@ -7,6 +7,7 @@ verl's ``trainer/ppo/ray_trainer.py: compute_advantage`` calls :func:`compute_ma
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -203,32 +204,11 @@ def _record_metrics(step: TrainerStep, batch: _Batch, advantages: Tensor, object
         step.metrics[f"{PREFIX}/responses/left_out"] = 1 - int(counts.sum()) / delivered
 
 
-class _UndersizedGroups:
-    """Counts the groups without an advantage and warns at the 1st, 10th, 100th, ... batch that has any."""
-
-    def __init__(self) -> None:
-        self.groups = 0
-        self.batches = 0
-
-    def add(self, groups: int, objective: Objective) -> None:
-        self.groups += groups
-        self.batches += 1
-        if self.batches == 10 ** (len(str(self.batches)) - 1):
-            logger.warning(
-                "maxpo: %d groups of this batch have fewer than the %d responses that %s needs and get zero advantages "
-                "(so far %d groups in %d batches); lost or rejected rollouts are the usual cause",
-                groups,
-                objective.smallest_group,
-                _shown(objective),
-                self.groups,
-                self.batches,
-            )
-
-
-_undersized_groups = _UndersizedGroups()
+_undersized: Counter[str] = Counter()
 
 
 def _check_group_sizes(batch: _Batch, objective: Objective) -> None:
+    """Count the groups without an advantage, and warn of them at the 1st, 10th, 100th, ... batch that has any."""
     needed = objective.smallest_group
     undersized = int(((batch.delivered > 0) & (batch.sizes < needed)).sum())
     if undersized == 0:
@@ -238,7 +218,18 @@ def _check_group_sizes(batch: _Batch, objective: Objective) -> None:
             f"{_shown(objective)} needs groups of at least {needed} responses, got {batch.largest_group} at "
             "most: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
         )
-    _undersized_groups.add(undersized, objective)
+    _undersized.update(groups=undersized, batches=1)
+    batches = _undersized["batches"]
+    if batches == 10 ** (len(str(batches)) - 1):
+        logger.warning(
+            "maxpo: %d groups of this batch have fewer than the %d responses that %s needs and get zero advantages "
+            "(so far %d groups in %d batches); lost or rejected rollouts are the usual cause",
+            undersized,
+            needed,
+            _shown(objective),
+            _undersized["groups"],
+            batches,
+        )
 
 
 def _shown(objective: Objective) -> str:

@@ -1,20 +1,7 @@
 """What a training step says about max@k: its value, whether the groups carry any signal, and how large advantages are.
 
-==========================================  ===========================================================================
-``best_of_k/reward@K``                      unbiased max@K of the batch for K = 1, 2, 4, ... and the chosen ones: V_K,
-                                            averaged over the groups with at least K responses; K = 1 is the mean
-``best_of_k/groups/KIND``                   fraction of groups of each of :data:`verl_maxpo.best_of_k.kinds.KINDS`:
-                                            signal, all_fail, all_equal, too_many_successes, undersized
-``best_of_k/advantage/mean``                of the responses' advantages; 0 for centred baselines
-``best_of_k/advantage/mean_square``         of the same; with no correlation between the responses' gradients it is
-                                            proportional to the variance of the policy gradient
-``best_of_k/k/smallest``, ``.../largest``   the K that this step trains for, as a schedule changes it
-``best_of_k/responses/left_out``            fraction of responses that count in no group: their mask is empty, because
-                                            they were rejected, never generated, or have no verdict
-``best_of_k/responses/unscored``            those without a verdict, with ``reward.reward_kwargs.unscored=drop``
-==========================================  ===========================================================================
-
-A session counts once and padding not at all. Rewards are what the estimator got, advantages what the tokens get.
+``docs/metrics.md`` lists them. A session counts once and padding not at all. Rewards are what the estimator got,
+advantages what the tokens get.
 
 The prefix is not the estimator's name because verl aggregates metrics over ``parameter_sync_step`` iterations by their
 names: the largest value for a name that contains "max", the least for "min", the sum for "sum" or "total", and
@@ -37,18 +24,15 @@ PREFIX = "best_of_k"
 def training_metrics(
     rewards: Tensor, advantages: Tensor, labels: Tensor, sizes: Tensor, objective: Objective, emptied: int = 0
 ) -> dict[str, float]:
-    """Compute the metrics of one batch.
+    """Compute the metrics of one batch, by name; none for an empty batch.
 
     Args:
         rewards: Finite rewards of the responses that count, shape ``[bs]``.
-        advantages: Advantages of the same responses, shape ``[bs]``.
+        advantages: Of the same responses, shape ``[bs]``.
         labels: Label of each response's group, 0 to G - 1, shape ``[bs]``.
         sizes: Number of members of each label, shape ``[G]``; labels without members count as no group.
         objective: What is optimised.
         emptied: Number of groups none of whose responses counts; they are undersized.
-
-    Returns:
-        The metrics by name, see the module; none for an empty batch.
     """
     if len(rewards) == 0:
         return {}
@@ -64,15 +48,7 @@ def training_metrics(
 
 
 def k_metrics(objective: Objective, n: int) -> dict[str, float]:
-    """Tell which K is trained for.
-
-    Args:
-        objective: What is optimised.
-        n: Size of the largest group, which ``k=all`` depends on.
-
-    Returns:
-        The metrics by name, see the module.
-    """
+    """Tell which K is trained for, with ``k=all`` by the size n of the largest group."""
     largest = n - 1 if objective.k == "all" else max(objective.k)
     return {f"{PREFIX}/k/smallest": objective.smallest_k, f"{PREFIX}/k/largest": largest}
 

@@ -38,14 +38,7 @@ current_step: ContextVar[TrainerStep | None] = ContextVar("verl_maxpo_trainer_st
 
 @contextmanager
 def trainer_step(step: TrainerStep) -> Iterator[None]:
-    """Let the estimator see a step of the trainer.
-
-    Args:
-        step: The step.
-
-    Yields:
-        Nothing.
-    """
+    """Let the estimator see a step of the trainer."""
     token = current_step.set(step)
     try:
         yield
@@ -69,15 +62,7 @@ class Sessions:
 def sessions_of(keys: Sequence[str], device: torch.device) -> Sessions | None:
     """Find the rows that belong to one session, as verl does for GRPO (``compute_advantage_for_multi_trajectories``).
 
-    Args:
-        keys: Name of each row, ``{uid}_{session}_{index}``.
-        device: Where the result is wanted.
-
-    Returns:
-        The sessions, None where each has a single row.
-
-    Raises:
-        ValueError: A key does not look like that.
+    Returns None where each session has a single row; ValueError where a key is not ``{uid}_{session}_{index}``.
 
     >>> sessions_of(["a_0_0", "a_0_1", "a_1_0"], torch.device("cpu"))
     Sessions(final_row=tensor([1, 2]), of_row=tensor([0, 0, 1]))

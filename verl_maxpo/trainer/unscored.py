@@ -25,15 +25,12 @@ def drops_unscored(config: Any) -> bool:
 
 
 def drop_unscored(queue: Any, batch: Any, is_padding: Sequence[bool]) -> float:
-    """Empty the masks of the rows without a verdict.
+    """Empty the masks of the rows without a verdict, and return their fraction of the responses (agent sessions).
 
     Args:
         queue: verl's TransferQueue.
         batch: verl's ``KVBatchMeta`` of the step.
         is_padding: Whether verl added the row to fill the batch up.
-
-    Returns:
-        The fraction of responses (agent sessions) without a verdict.
 
     Raises:
         ValueError: The reward manager does not say which responses are unscored, or all are.

@@ -1,15 +1,7 @@
-"""Unbiased pass@k and max@k of verl's validation, for every estimator.
+"""Unbiased pass@k and max@k of verl's validation, for every estimator; ``docs/metrics.md`` says what they mean.
 
-verl's own ``best@k`` draws samples with replacement, so that it understates pass@k: with 1 correct of 4 samples best@4
-is .684 and pass@4 is 1. Added beside its names, for every data source and k = 1, 2, 4, ... and n:
-
-==================================  ===================================================================================
-``val-aux/SOURCE/acc/pass@k``       where every ``acc`` of the source is 0 or 1; sessions that failed count as wrong
-``val-aux/SOURCE/reward/max@k``     of the scores; sessions that failed have none and are left out
-==================================  ===================================================================================
-
-Both are means over the prompts with at least k samples. :mod:`.hooks` wraps ``process_validation_metrics`` where verl's
-trainers name it. ``VERL_MAXPO_VALIDATION_METRICS=0`` in the environment switches both off. Nothing here imports verl.
+:mod:`.hooks` wraps ``process_validation_metrics`` where verl's trainers name it. ``VERL_MAXPO_VALIDATION_METRICS=0`` in
+the environment switches both off. Nothing here imports verl.
 """
 
 from __future__ import annotations
@@ -35,11 +27,7 @@ Metrics = dict[str, dict[str, dict[str, float]]]
 
 
 def switched_on() -> bool:
-    """Read the switch.
-
-    Raises:
-        ValueError: It is neither 0 nor 1.
-    """
+    """Read the switch; ValueError if it is neither 0 nor 1."""
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
         raise ValueError(f"{SWITCH} must be 0 or 1, got {value!r}")
@@ -52,7 +40,7 @@ def validation_metrics(
     infos_dict: Mapping[str, Sequence[Any]],
     expected_acc_counts: Mapping[tuple[str, str], int] | None = None,
 ) -> Metrics:
-    """Estimate pass@k and max@k of a validation.
+    """Estimate pass@k and max@k of a validation, as verl's ``process_validation_metrics`` returns its own metrics.
 
     Args:
         data_sources: Of each sample.
@@ -60,9 +48,6 @@ def validation_metrics(
         infos_dict: What the reward manager said about each sample, None where it said nothing; ``acc`` and ``reward``
             are used.
         expected_acc_counts: How many samples each prompt, ``(data_source, uid)``, should have: missing ones are wrong.
-
-    Returns:
-        The metrics by data source and variable, as verl's ``process_validation_metrics`` returns its own.
 
     Raises:
         ValueError: A reward is NaN or infinite.

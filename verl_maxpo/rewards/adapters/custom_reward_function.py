@@ -25,21 +25,14 @@ async def compute_score(
     extra_info: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score a response as the reward manager ``verifier`` does.
+    """Score a response as the reward manager ``verifier`` does, see :meth:`.scoring.ResponseScorer.score`.
 
     Args:
         data_source: The row's data source, which decides the verifier.
         solution_str: The response.
         ground_truth: ``reward_model["ground_truth"]`` of the row.
         extra_info: ``extra_info`` of the row.
-        **options: See :class:`.config.VerifierConfig`.
-
-    Returns:
-        ``score`` and what :meth:`.scoring.ResponseScorer.score` reports beside it.
-
-    Raises:
-        ValueError: An option is unusable, or no verifier claims the data source.
-        VerifierPoolError: The pool itself fails.
+        **options: See :class:`.config.VerifierConfig`; one that is unusable is a ValueError.
     """
     return await _scorer(_as_json(options)).score(data_source, solution_str, ground_truth, extra_info or {})
 

@@ -15,7 +15,6 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from verl_maxpo.rewards.adapters.registration import MANAGER_NAME
-from verl_maxpo.rewards.adapters.rows import columns_for_verifier, valid_response
 from verl_maxpo.rewards.adapters.startup import scorer_for_run, source_column
 from verl_maxpo.rewards.verdicts import FirstVerdicts
 
@@ -24,13 +23,8 @@ from verl_maxpo.rewards.verdicts import FirstVerdicts
 class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
     """Scores each response with the verifier of its data source, in child processes that can be killed.
 
-    Args:
-        config: verl's whole configuration; the options are under ``reward.reward_kwargs``, see
-            :class:`.config.VerifierConfig`.
-        tokenizer: The actor's.
-        compute_score: verl's or the user's reward function, not used.
-        reward_router_address: Of verl's reward models, not used.
-        reward_model_tokenizer: Likewise.
+    The options are under ``reward.reward_kwargs``, see :class:`.config.VerifierConfig`. ``compute_score``, verl's or a
+    user's reward function, and verl's reward models are not used.
 
     Raises:
         ValueError: An option is unusable, or a ``custom_reward_function`` is set, which this manager would ignore.
@@ -52,22 +46,25 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
         self._first_verdicts = None if in_v1 else FirstVerdicts()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Score the last response of a session.
-
-        Args:
-            data: Its rows, of which verl wants the last to be scored.
-
-        Returns:
-            ``reward_score`` and ``reward_extra_info``, see :meth:`.scoring.ResponseScorer.score`.
+        """Score the last row of a session, as verl wants it; see :meth:`.scoring.ResponseScorer.score`.
 
         Raises:
             NoVerdictError: Outside verl's V1 trainer, if all responses of the run so far ended without a verdict.
         """
         item = data[-1:][0]
-        tokens = valid_response(item)
+        responses = item.batch["responses"]
+        tokens = responses[: int(item.batch["attention_mask"][-responses.shape[-1] :].sum())]  # without padding
         response = await self.loop.run_in_executor(None, self._decode, tokens)
-        row = columns_for_verifier(item, response, self._source_column)
-        scored = await self._scorer.score(*row, num_tokens=len(tokens))
+        row = item.non_tensor_batch
+        # What verl's own managers give to reward functions
+        extra_info = {
+            **(row.get("extra_info") or {}),
+            **(row.get("tool_extra_fields") or {}),
+            "num_turns": row.get("__num_turns__"),
+            "rollout_reward_scores": row.get("reward_scores", {}),
+        }
+        ground_truth = row["reward_model"]["ground_truth"]
+        scored = await self._scorer.score(row[self._source_column], response, ground_truth, extra_info, len(tokens))
         if self._first_verdicts is not None:
             self._first_verdicts.see(scored)
         return {"reward_score": scored["score"], "reward_extra_info": scored}

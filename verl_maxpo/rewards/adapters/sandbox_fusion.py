@@ -50,15 +50,10 @@ class SandboxFusion:
         return threading.Semaphore(self.max_concurrent)
 
     async def verify(self, response: str, test_cases: Any) -> VerifierResult:
-        """Run the program in a response (its last ``python`` block) on the test cases.
+        """Run the program in a response, its last ``python`` block, on verl's ``inputs`` and ``outputs``.
 
-        Args:
-            response: What the model wrote.
-            test_cases: verl's ``inputs`` and ``outputs``, a mapping or JSON.
-
-        Returns:
-            The fraction of the first ten cases that pass as score; correct if all of those do. A service that does
-            not answer gives the status ``crash``, not a wrong answer.
+        The score is the fraction of the first ten cases that pass; correct if all of those do. A service that does not
+        answer gives the status ``crash``, not a wrong answer.
         """
         if "```" not in response:
             return reject(Status.NO_ANSWER, "no code block")

@@ -22,9 +22,8 @@ logger = logging.getLogger(__name__)
 def check_rewards(config: Any) -> None:
     """Check what would fail, or train on nothing, after the first rollout.
 
-    Args:
-        config: verl's whole configuration; ``reward.reward_kwargs.data_sources`` is set in it where the data files
-            can be read from here, so that reward workers import the verifiers of those only.
+    ``reward.reward_kwargs.data_sources`` is set in verl's ``config`` where the data files can be read from here, so
+    that reward workers import the verifiers of those only.
 
     Raises:
         ValueError: There is no such reward manager, one of its options is unusable, no verifier claims a data source,

@@ -20,13 +20,8 @@ _ROOT = Path("/proc")  # where the new root is put together: a folder that exist
 def enter_process_namespace() -> int:
     """Go on as the first process of a new process namespace; all in it die with that one.
 
-    Whoever may not make one, may in a new user namespace, if the system allows those.
-
-    Returns:
-        In the new process 0; in the caller, which stays outside and has nothing to do but wait, the new process's ID.
-
-    Raises:
-        OSError: The system allows neither.
+    Whoever may not make one, may in a new user namespace, if the system allows those; OSError if it allows neither.
+    Returns 0 in the new process; in the caller, which stays outside and has nothing to do but wait, its ID.
     """
     try:
         call("unshare", _NEW_PROCESSES)

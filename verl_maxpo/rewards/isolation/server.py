@@ -51,13 +51,7 @@ def main(descriptor: int) -> None:
 
 
 class Server:
-    """Loads the verifiers, then forks children and tells how they ended.
-
-    Args:
-        control: The connection to the reward worker.
-        setup: What to load.
-        layer: The layer of the lock-down that is there already, or is missing.
-    """
+    """Loads the verifiers, then forks children and tells how they ended; ``layer`` is there already."""
 
     def __init__(self, control: socket.socket, setup: Setup, layer: messages.Layer) -> None:
         self._control = control
@@ -119,7 +113,7 @@ def _load(route: Route) -> LoadedRoute:
     try:
         module = inspect.getmodule(load_verifier(route.verifier))
         getattr(module, "prepare", lambda **_: None)(**route.options)
-        by_itself = getattr(module, "keeps_state", lambda **_: True)(**route.options)
+        by_itself = getattr(module, "keeps_state", True)
     except Exception as error:
         return LoadedRoute(f"{type(error).__name__}: {error}", True)
     return LoadedRoute(None, by_itself if route.keeps_state is None else route.keeps_state)

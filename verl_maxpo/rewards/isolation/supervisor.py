@@ -69,12 +69,7 @@ class Job:
 
 
 class Supervisor:
-    """Owns the server, the children and the responses that wait for one.
-
-    Args:
-        routes: The verifiers, and their options, to load before the lock-down.
-        limits: What the children may use.
-    """
+    """Owns the server, the children and the responses that wait for one."""
 
     def __init__(self, routes: Sequence[Route], limits: PoolLimits) -> None:
         self._routes = tuple(routes)

@@ -19,6 +19,8 @@ from typing import Any
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.extraction import last_boxed, last_tag, shorten, tail
 
+keeps_state = False
+
 _DECORATION = re.compile(r"\\(?:text|textbf|mathrm|mathbf|bf|rm)\b|[\s{}$*()\[\]]")
 # A capital letter that is no word: not the article in "the answer is A dog", nor "I think".
 _PHRASE = re.compile(
@@ -65,11 +67,6 @@ def verify(
     if letter is None or letter not in choices:
         return reject(Status.UNPARSEABLE, f"not one of {choices}", shorten(answer))
     return accept(letter, correct=letter == truth)
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
 
 
 def examples(

@@ -13,8 +13,10 @@ from fractions import Fraction
 from typing import Any
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
-from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable, check, evaluate, numbers, plain_signs
+from verl_maxpo.rewards.verifiers.expressions import NotEvaluated, Unreadable, check, evaluate, numbers, plain_signs
 from verl_maxpo.rewards.verifiers.extraction import last_boxed, last_tag, shorten
+
+keeps_state = False
 
 _EQUATION = re.compile(r"([^=]*)=\s*(-?[0-9]{1,30})\s*\.?\s*")
 
@@ -46,19 +48,12 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
     expression, claimed = (equation[1], int(equation[2])) if equation else (answer, target)
     try:
         tree = check(expression)
-    except Unreadable as error:
-        return reject(Status.UNPARSEABLE, str(error), shorten(answer))
-    except Forbidden as error:
-        return reject(Status.REFUSED, str(error), shorten(answer))
+    except NotEvaluated as error:
+        return reject(error.status, str(error), shorten(answer))
     text = "".join(expression.split())
     if sorted(numbers(tree)) != given:
         return accept(text, correct=False, format_ok=False)
     return accept(text, correct=_value(tree) == target == claimed)
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, bare: bool = False) -> tuple[str | None, str]:

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from verl_maxpo.rewards.result import Status
+
 MAX_DIGITS = 30
 MAX_BITS = 100_000
 
@@ -24,12 +26,22 @@ _LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]+|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "\n": " ", "\t": " "})
 
 
-class Unreadable(ValueError):  # noqa: N818
+class NotEvaluated(ValueError):  # noqa: N818
+    """A text is not computed with; ``status`` says how the verification of it ends."""
+
+    status: Status
+
+
+class Unreadable(NotEvaluated):
     """The text is no expression."""
 
+    status = Status.UNPARSEABLE
 
-class Forbidden(ValueError):  # noqa: N818
-    """The text may be an expression, but not one of the grammar, or one that is too costly."""
+
+class Forbidden(NotEvaluated):
+    """The text may be an expression, but not one that is allowed, or one that is too costly."""
+
+    status = Status.REFUSED
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from verl_maxpo.rewards.verifiers.extraction import last_boxed, shorten
 METHODS = ("strict", "flexible")
 MAX_LENGTH = 200
 
+keeps_state = False
+
 _NUMBER = re.compile(r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+|[eE][-+]?[0-9]{1,3})?")
 _MARK = re.compile(r"(?<!#)####(?!#)[ \t]*:?")
 _DECORATION = re.compile(r"\*\*|__|`|^[ \t*]+|[ \t*]+$")
@@ -54,11 +56,6 @@ def verify(
     if number is None:
         return reject(Status.UNPARSEABLE, "not one number", shorten(found), format_ok=True)
     return accept(str(number.value), correct=same_number(truth, number), format_ok=marked is not None)
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:

@@ -17,10 +17,12 @@ from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.answers import Answer, Kind, canonical, read
 from verl_maxpo.rewards.verifiers.answers.comparing import same
 from verl_maxpo.rewards.verifiers.answers.costs import MAX_DEPTH
-from verl_maxpo.rewards.verifiers.answers.parsing import Refused, Unparseable, parse_formula
+from verl_maxpo.rewards.verifiers.answers.parsing import parse_formula
 from verl_maxpo.rewards.verifiers.answers.reading import MAX_LENGTH
-from verl_maxpo.rewards.verifiers.expressions import depth
+from verl_maxpo.rewards.verifiers.expressions import NotEvaluated, depth
 from verl_maxpo.rewards.verifiers.extraction import last_boxed, shorten, tail, unboxed
+
+keeps_state = False
 
 
 def verify(
@@ -58,11 +60,6 @@ def prepare(**options: Any) -> None:
     verify("\\boxed{x^2 + 1}", "1 + x^2", {})
 
 
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
-
-
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:
     """Return a right and a wrong response, for the check of a data set."""
     return f"\\boxed{{{_final(_text_of(ground_truth))}}}", "\\boxed{-271828.1828}"
@@ -76,10 +73,8 @@ def _compare(answer: str, ground_truth: str, *, format_ok: bool) -> VerifierResu
     found = read(answer)
     try:
         correct = same(gold, found)
-    except Refused as refusal:
-        return reject(Status.REFUSED, str(refusal), shorten(answer), format_ok=format_ok)
-    except Unparseable as error:
-        return reject(Status.UNPARSEABLE, str(error), shorten(answer), format_ok=format_ok)
+    except NotEvaluated as error:
+        return reject(error.status, str(error), shorten(answer), format_ok=format_ok)
     return accept(canonical(found), correct=correct, format_ok=format_ok)
 
 
@@ -104,7 +99,7 @@ def _gold(ground_truth: str) -> Answer:
     gold = read(_final(ground_truth))
     try:
         _check_readable(gold)
-    except (Refused, Unparseable) as error:
+    except NotEvaluated as error:
         raise ValueError(
             f"math-verify cannot read the ground_truth {shorten(ground_truth)!r}: give an answer in LaTeX"
         ) from error

@@ -42,7 +42,7 @@ from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.expressions import (
     Forbidden,
     Grammar,
-    Unreadable,
+    NotEvaluated,
     check,
     check_literal,
     evaluate,
@@ -51,6 +51,8 @@ from verl_maxpo.rewards.verifiers.expressions import (
 from verl_maxpo.rewards.verifiers.extraction import last_tag, shorten
 
 MAX_LENGTH = 20_000
+
+keeps_state = False
 
 # Tasks whose entries may have the answer None: many answers are right and none was computed.
 WITHOUT_GOLD = frozenset({"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"})
@@ -201,16 +203,9 @@ def verify(
             GUARDS[task](answer, entry)
     except _Wrong:
         return accept(answer, correct=False)
-    except Unreadable as error:
-        return reject(Status.UNPARSEABLE, str(error), shorten(answer), format_ok=True)
-    except Forbidden as error:
-        return reject(Status.REFUSED, str(error), shorten(answer), format_ok=True)
+    except NotEvaluated as error:
+        return reject(error.status, str(error), shorten(answer), format_ok=True)
     return _score(task, answer, entry, partial)
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
 
 
 def examples(

@@ -9,16 +9,12 @@ from verl_maxpo.rewards.result import VerifierResult
 
 
 def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
-    r"""Map a score to [0, 1].
-
-    .. math:: s = (\text{score} - \text{low}) / (\text{high} - \text{low})
+    r"""Map a score from its range to [0, 1].
 
     Args:
-        outcome: A number, or a mapping with ``score`` and perhaps ``acc``, ``pred`` and ``format_ok``.
+        outcome: A number, or a mapping with ``score`` and perhaps ``acc`` (else it is correct at the greatest score),
+            ``pred`` and ``format_ok`` (else it is well-formed).
         score_range: The least and the greatest score.
-
-    Returns:
-        The result; without ``acc`` it is correct at the greatest score and without ``format_ok`` well-formed.
 
     Raises:
         ValueError: The outcome has no score, or one outside the range.

@@ -1,18 +1,8 @@
 """The scorer that verl's ``default_compute_score`` has for a data source.
 
 Only those that read a response as text are run. The others execute it in this process and are refused: ``prime_code``
-runs programs (they belong into a sandbox service), and ``prime_math`` as well as ``mathruler``, to which ``geo3k``
+runs programs (they belong in a sandbox service), and ``prime_math`` as well as ``mathruler``, to which ``geo3k``
 goes, hand answers to ``eval`` or to SymPy's ``parse_expr``, which is ``eval`` too.
-
-============================================================  =========================================================
-data source                                                   verl's scorer, what it compares
-============================================================  =========================================================
-``openai/gsm8k``                                              ``gsm8k``: texts of numbers
-``lighteval/MATH``, ``DigitalLearningGmbH/MATH-lighteval``,   ``math_reward``: texts, after normalisation
-``HuggingFaceH4/MATH-500``
-``math``, ``math_dapo``, ``math_dapo_reasoning``, ``aime*``   ``math_dapo``: texts, after normalisation; scores 1 and -1
-``searchR1_*``                                                ``search_r1_like_qa_em``: texts, after normalisation
-============================================================  =========================================================
 """
 
 from __future__ import annotations
@@ -27,13 +17,15 @@ from verl_maxpo.rewards.verifiers.scores import to_result
 
 MAX_LENGTH = 1_000_000
 
+keeps_state = False
+
 _TEXT = (
     "openai/gsm8k",
     "lighteval/MATH",
     "DigitalLearningGmbH/MATH-lighteval",
     "HuggingFaceH4/MATH-500",
 )
-_SIGNED = ("math", "math_dapo", "math_dapo_reasoning")
+_SIGNED = ("math", "math_dapo", "math_dapo_reasoning")  # scores of 1 and -1
 _CODE = ("codecontests", "apps", "codeforces", "taco")
 
 
@@ -56,11 +48,6 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> V
         return reject(Status.REFUSED, f"a response of more than {MAX_LENGTH} characters")
     outcome = default_compute_score(source, response, ground_truth, extra_info)
     return to_result(outcome, (-1.0, 1.0) if signed else (0.0, 1.0))
-
-
-def keeps_state(**options: Any) -> bool:
-    """Say that no response changes the verdict on the next."""
-    return False
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -43,8 +43,7 @@ def same(gold: Answer, answer: Answer) -> bool:
     """Return whether an answer is the gold answer.
 
     Raises:
-        Refused: Comparing it would be unsafe or too costly.
-        Unparseable: math-verify cannot read it.
+        NotEvaluated: Comparing it would be unsafe or too costly, or math-verify cannot read it.
     """
     if gold.letter and answer.letter:
         return gold.letter == answer.letter
@@ -75,7 +74,8 @@ def _same_kind(gold: Answer, answer: Answer) -> bool:
         case Kind.NUMBER:
             return _same_measure(gold, answer)
         case Kind.TIME:
-            return _same_time(gold.value, answer.value)
+            # a.m. or p.m. may be left out
+            return canonical(gold) == canonical(answer) or (not answer.value[3] and gold.value[:3] == answer.value[:3])
         case Kind.DATE:
             return bool(gold.value[1:] == answer.value[1:] and 0 in (gold.value[0] - answer.value[0], answer.value[0]))
         case Kind.RATIO:
@@ -129,21 +129,6 @@ def _number_latex(number: Number) -> str:
     return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
 
 
-# Times
-
-
-def _same_time(gold: tuple[int, int, int, str], answer: tuple[int, int, int, str]) -> bool:
-    """Compare two times of day; a.m. or p.m. may be left out."""
-    if gold[3] and not answer[3]:
-        return gold[:3] == answer[:3] or _in_24_hours(gold) == answer[:3]
-    return _in_24_hours(gold) == _in_24_hours(answer)
-
-
-def _in_24_hours(time: tuple[int, int, int, str]) -> tuple[int, int, int]:
-    hour = time[0] % 12 + 12 * (time[3] == "pm") if time[3] else time[0]
-    return hour, time[1], time[2]
-
-
 # Lists, matrices and intervals
 
 
@@ -165,9 +150,9 @@ def _matched(gold: Sequence[Answer | Range], answer: Sequence[Answer | Range]) -
         return False
     rest = list(answer)
     unmatched = []
-    texts = [_text(item) for item in rest]
+    texts = [canonical(item) for item in rest]
     for item in gold:
-        text = _text(item)
+        text = canonical(item)
         if text in texts:
             del rest[texts.index(text)]
             texts.remove(text)
@@ -181,12 +166,6 @@ def _matched(gold: Sequence[Answer | Range], answer: Sequence[Answer | Range]) -
             return False
         del rest[found]
     return True
-
-
-def _text(item: Answer | Range) -> str:
-    if isinstance(item, Range):
-        return f"{item.low_open}{item.high_open}{canonical(item.low)},{canonical(item.high)}"
-    return canonical(item)
 
 
 def _same_item(gold: Answer | Range, answer: Answer | Range) -> bool:
@@ -318,9 +297,8 @@ def _body(answer: Answer) -> str:
 
 def _matrix_and_other(gold: Answer, answer: Answer) -> bool:
     if match := _BINOMIAL.fullmatch(answer.body):
-        entries = tuple(Answer(Kind.FORMULA, entry, entry, entry) for entry in match.groups())
         column = _vector(gold)
-        return column is not None and [squash(e.body) for e in column] == [squash(e.body) for e in entries]
+        return column is not None and [squash(entry.body) for entry in column] == [*map(squash, match.groups())]
     one, other = _vector(gold), _vector(answer)
     if one and other:
         return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))

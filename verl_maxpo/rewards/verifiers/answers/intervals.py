@@ -61,7 +61,7 @@ def as_range(answer: Answer) -> Answer | None:
 
 
 def _answer(ranges: list[Range], latex: str) -> Answer:
-    return Answer(Kind.RANGES, tuple(ranges), latex, r" \cup ".join(part.latex for part in ranges))
+    return Answer(Kind.RANGES, tuple(ranges), latex, latex)
 
 
 def _union(latex: str, read: Read, *, pairs: bool = False) -> list[Range] | None:

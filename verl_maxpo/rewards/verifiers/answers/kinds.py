@@ -65,10 +65,9 @@ class Range:
     high_open: bool
 
     @property
-    def latex(self) -> str:
-        """The interval as math-verify reads it."""
-        left, right = "(" if self.low_open else "[", ")" if self.high_open else "]"
-        return f"{left}{self.low.body}, {self.high.body}{right}"
+    def brackets(self) -> tuple[str, str]:
+        """The bracket before it and the one after it."""
+        return "(" if self.low_open else "[", ")" if self.high_open else "]"
 
 
 def formula(latex: str) -> Answer:

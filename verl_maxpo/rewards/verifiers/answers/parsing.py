@@ -17,6 +17,7 @@ from math_verify import verify as math_verify_equal
 from sympy import Basic, Expr, Interval, MatrixBase, nan, oo, preorder_traversal, zoo
 
 from verl_maxpo.rewards.verifiers.answers.costs import hopeless
+from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of its time limits being off: the pool has one
 
@@ -27,26 +28,18 @@ _DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?|\\[a-z]+|[A-Za-z])\s*\^\{\\circ\}")
 CLOSE = 5e-5
 
 
-class Refused(ValueError):  # noqa: N818
-    """Parsing or comparing it would be unsafe or too costly."""
-
-
-class Unparseable(ValueError):  # noqa: N818
-    """math-verify or SymPy cannot make anything of it."""
-
-
 def parse_formula(latex: str) -> Parsed:
     """Parse a formula; degrees are parts of π.
 
     Raises:
-        Refused: It would take too long or too much memory.
-        Unparseable: math-verify cannot read it.
+        Forbidden: It would take too long or too much memory.
+        Unreadable: math-verify cannot read it.
     """
     if reason := hopeless(latex):
-        raise Refused(reason)
+        raise Forbidden(reason)
     parsed = _parse(_DEGREES.sub(r"(\\frac{\1\\pi}{180})", latex))
     if parsed is None:
-        raise Unparseable("math-verify cannot read it")
+        raise Unreadable("math-verify cannot read it")
     return parsed
 
 
@@ -63,8 +56,7 @@ def same_formula(gold: str, answer: str) -> bool:
     """Return whether two formulas are equal.
 
     Raises:
-        Refused: As :func:`parse_formula`.
-        Unparseable: As :func:`parse_formula`, or SymPy cannot compare them.
+        NotEvaluated: As :func:`parse_formula`, or SymPy cannot compare them.
         MemoryError: The comparison needs more memory than there is.
     """
     first, second = parse_formula(gold), parse_formula(answer)
@@ -75,7 +67,7 @@ def same_formula(gold: str, answer: str) -> bool:
     except MemoryError:
         raise
     except Exception as error:  # whatever SymPy raises for two things that it cannot compare
-        raise Unparseable(f"SymPy cannot compare it with the ground truth: {type(error).__name__}") from error
+        raise Unreadable(f"SymPy cannot compare it with the ground truth: {type(error).__name__}") from error
 
 
 def _diverges(parsed: Parsed) -> bool:

@@ -33,8 +33,11 @@ def _cached(text: str) -> str:
     return canonical(read(text))
 
 
-def canonical(answer: Answer) -> str:
+def canonical(answer: Answer | Range) -> str:
     """Return the canonical text of an answer that was read."""
+    if isinstance(answer, Range):
+        left, right = answer.brackets
+        return f"{left}{canonical(answer.low)}, {canonical(answer.high)}{right}"
     if answer.letter and answer.body == answer.letter:
         return answer.letter
     match answer.kind:
@@ -55,7 +58,7 @@ def canonical(answer: Answer) -> str:
         case Kind.MATRIX:
             return _matrix(answer.value)
         case Kind.RANGES:
-            return r" \cup ".join(sorted(map(_range, answer.value)))
+            return r" \cup ".join(sorted(map(canonical, answer.value)))
     return squash(answer.body)
 
 
@@ -88,8 +91,3 @@ def _lowest_terms(values: Iterable[Fraction]) -> list[Fraction]:
     values = list(values)
     scale = Fraction(math.lcm(*(v.denominator for v in values)), math.gcd(*(v.numerator for v in values)) or 1)
     return [value * scale for value in values]
-
-
-def _range(part: Range) -> str:
-    left, right = "(" if part.low_open else "[", ")" if part.high_open else "]"
-    return f"{left}{canonical(part.low)}, {canonical(part.high)}{right}"
