@@ -15,17 +15,18 @@ from verl import DataProto
 
 
 def composed(name: str, *overrides: str, package: str = "verl_maxpo.config") -> DictConfig:
-    """Compose a configuration; its files are read once, and the overrides applied to a copy as Hydra does."""
-    config = copy.deepcopy(_composed(name, package))
+    """Compose a configuration; files are read once, overrides but of groups applied to a copy as Hydra does."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+    groups = tuple(one.input_line for one in parsed if "." not in one.key_or_group)  # such as +platform=cpu
+    config = copy.deepcopy(_composed(name, package, groups))
+    ConfigLoaderImpl._apply_overrides_to_config([one for one in parsed if one.input_line not in groups], config)
     return config
 
 
 @cache
-def _composed(name: str, package: str) -> DictConfig:
+def _composed(name: str, package: str, groups: tuple[str, ...]) -> DictConfig:
     with initialize_config_module(package, version_base=None):
-        return compose(name)
+        return compose(name, overrides=list(groups))
 
 
 def batch(rows: int = 24, prompts: int = 3, length: int = 6, seed: int = 0) -> DataProto:
