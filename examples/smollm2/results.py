@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from verl_maxpo import pass_at_k
+from verl_maxpo.evaluate.summary import read_settings
 
 HERE = Path(__file__).parent
 RESULTS, README = HERE / "results.jsonl", HERE / "README.md"
@@ -28,7 +29,7 @@ WHOLE = re.compile(r"-?\d+\W*$")  # ends in a number, so that the number is no p
 
 def line_of(run: Path) -> dict[str, Any]:
     """Return what is kept of a run."""
-    settings = dict(line.split("=", 1) for line in (run / "settings").read_text().splitlines())
+    settings = read_settings(run)
     metrics = [json.loads(line)["data"] for line in next(run.glob("metrics-*.jsonl")).read_text().splitlines()]
     seconds = [data["timing_s/step"] for data in metrics if "timing_s/step" in data]
     dumps = sorted((run / "validation").glob("*.jsonl"), key=lambda dump: int(dump.stem))

@@ -23,8 +23,7 @@ prepare smollm2 reasoning_gym:chain_sum --size 2000 --test-size 100 --instructio
 
 platform_args=()
 if [ "$PLATFORM" = cpu ]; then
-    export VERL_PLATFORM=cpu OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} TQ_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
-    export VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1 RAY_USAGE_STATS_ENABLED=0
+    on_cpu "${OMP_NUM_THREADS:-2}"
     platform_args=(
         +platform=cpu
         actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=256

@@ -182,6 +182,19 @@ def hub_source(
     )
 
 
+def _competition(name: str, hub: str, *, split: str = "test", question: str = "problem") -> Source:
+    """Describe a competition, whose answers are integers and whose verifier is found by its name."""
+    return hub_source(
+        hub,
+        name=name,
+        data_source=name,
+        splits={"test": split},
+        question=question,
+        answer="answer",
+        answer_format="integer",
+    )
+
+
 _TRAIN_AND_TEST = {"train": "train", "test": "test"}
 
 _SOURCES = (
@@ -212,33 +225,9 @@ _SOURCES = (
         splits={"train": "train"},
         hub="BytedTsinghua-SIA/DAPO-Math-17k",
     ),
-    hub_source(
-        "HuggingFaceH4/aime_2024",
-        name="aime24",
-        data_source="aime24",
-        splits={"test": "train"},
-        question="problem",
-        answer="answer",
-        answer_format="integer",
-    ),
-    hub_source(
-        "math-ai/aime25",
-        name="aime25",
-        data_source="aime25",
-        splits={"test": "test"},
-        question="problem",
-        answer="answer",
-        answer_format="integer",
-    ),
-    hub_source(
-        "math-ai/amc23",
-        name="amc23",
-        data_source="amc23",
-        splits={"test": "test"},
-        question="question",
-        answer="answer",
-        answer_format="integer",
-    ),
+    _competition("aime24", "HuggingFaceH4/aime_2024", split="train"),
+    _competition("aime25", "math-ai/aime25"),
+    _competition("amc23", "math-ai/amc23", question="question"),
     hub_source(
         "HuggingFaceH4/MATH-500",
         name="math500",

@@ -170,12 +170,7 @@ def _band(line: dict[str, Any], rows: list[Average]) -> list[dict[str, Any]]:
 
 def _seeds(comparison: Comparison, line: dict[str, Any], rows: list[Average], x: str) -> list[dict[str, Any]]:
     """Return the dots of the seeds, each alone."""
-    about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
-    dots = [
-        (getattr(row, x), row.value)
-        for row in comparison.estimates
-        if (row.label, row.data_source, row.step, row.metric, row.k) in about
-    ]
+    dots = [(getattr(row, x), row.value) for row in comparison.of_seeds(rows)]
     if not dots:
         return []
     xs, ys = zip(*dots, strict=True)

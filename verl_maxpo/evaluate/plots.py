@@ -131,12 +131,7 @@ def _against_steps(
 
 def _seeds(comparison: Comparison, rows: list[Average], axes: Axes, x: str, number: int) -> None:
     """Draw each seed alone, where there are several."""
-    about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
-    dots = [
-        (getattr(row, x), row.value)
-        for row in comparison.estimates
-        if (row.label, row.data_source, row.step, row.metric, row.k) in about
-    ]
+    dots = [(getattr(row, x), row.value) for row in comparison.of_seeds(rows)]
     if dots:
         axes.plot(*zip(*dots, strict=True), ".", markersize=4, color=COLOURS[number % len(COLOURS)], alpha=0.7)
 

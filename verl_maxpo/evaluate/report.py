@@ -13,7 +13,7 @@ from markupsafe import Markup
 from verl_maxpo.evaluate import summary
 from verl_maxpo.evaluate.dumps import Run
 from verl_maxpo.evaluate.problems import Changes, changes
-from verl_maxpo.evaluate.results import Comparison
+from verl_maxpo.evaluate.results import METRICS, Comparison
 from verl_maxpo.evaluate.styles import CAPTION
 from verl_maxpo.evaluate.tables import LEGEND, number, tables
 
@@ -104,8 +104,7 @@ def _section(comparison: Comparison, source: str, of: list[Changes]) -> dict[str
 
     interactive = list(figures(comparison, source, of))
     main = comparison.main_metric(source)
-    shown = list(tables(comparison, all_steps=True, sources=[source], metrics=[main]))
-    more = [table for table in tables(comparison, all_steps=True, sources=[source]) if table not in shown]
+    others = [metric for metric in METRICS if metric != main]
     return {
         "source": source,
         "figures": interactive,
@@ -113,6 +112,6 @@ def _section(comparison: Comparison, source: str, of: list[Changes]) -> dict[str
             json.dumps([figure.plain() for figure in interactive], cls=PlotlyJSONEncoder).replace("<", "\\u003c")
         ),
         "changes": of,
-        "tables": shown,
-        "more": more,
+        "tables": list(tables(comparison, all_steps=True, sources=[source], metrics=[main])),
+        "more": list(tables(comparison, all_steps=True, sources=[source], metrics=others)),
     }

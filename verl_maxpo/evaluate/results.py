@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from verl_maxpo.evaluate.estimates import Interval
@@ -195,6 +196,11 @@ class Comparison:
         """Return the steps at which a label was evaluated, ascending."""
         found = {row.step for row in self.averages if (row.label, row.data_source) == (label, data_source)}
         return sorted(found, key=step_order)
+
+    def of_seeds(self, rows: Iterable[Average]) -> list[Estimate]:
+        """Return the estimates that averages over several seeds are made of."""
+        about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
+        return [row for row in self.estimates if (row.label, row.data_source, row.step, row.metric, row.k) in about]
 
     def main_metric(self, data_source: str) -> str:
         """Return ``pass@k`` where correctness is known, else ``max@k``."""

@@ -9,19 +9,22 @@ from pathlib import Path
 from verl_maxpo.evaluate.dumps import Run
 from verl_maxpo.evaluate.estimates import Interval
 from verl_maxpo.evaluate.results import Average, Comparison, Difference
-from verl_maxpo.evaluate.tables import number
+from verl_maxpo.evaluate.tables import at_k, number, span
 
 _MOST = 4  # runs or data sources that a sentence names
 
 
+def read_settings(folder: Path) -> dict[str, str]:
+    """Read the file ``settings`` that the recipes' scripts write into the folder of a run: lines of NAME=value."""
+    lines = (folder / "settings").read_text(encoding="utf-8", errors="replace").splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
 def settings(run: Run) -> dict[str, str]:
-    """Read the file ``settings`` that the recipes' scripts write beside a run's dumps: lines of NAME=value."""
+    """Return the settings of a run of the recipes, found beside its dumps or a folder above; none of any other."""
     first = run.files[0] if run.files else Path("missing")
-    for folder in (first.parent, first.parent.parent):
-        if (folder / "settings").is_file():
-            lines = (folder / "settings").read_text(encoding="utf-8", errors="replace").splitlines()
-            return dict(line.split("=", 1) for line in lines if "=" in line)
-    return {}
+    folders = (folder for folder in (first.parent, first.parent.parent) if (folder / "settings").is_file())
+    return next(map(read_settings, folders), {})
 
 
 def schedule(run: Run) -> dict[int, str]:
@@ -49,7 +52,7 @@ def _result(comparison: Comparison, source: str) -> str:
     }
     differences = [row for row in comparison.differences if (row.data_source, row.metric, row.k) == (source, metric, k)]
     between = [row for row in differences if row.candidate.label != row.reference.label]
-    name = metric.replace("k", str(k)) + ("" if source == "all" else f" on {source}")
+    name = at_k(metric, k) + ("" if source == "all" else f" on {source}")
     if between:
         reference = between[0].reference
         chosen = [row for row in between if row.reference.label == reference.label]
@@ -97,7 +100,7 @@ def facts(comparison: Comparison, runs: list[Run]) -> str:
     same = len(trained) == len(known) and len(set(trained.values())) == 1
     ks = list(trained.values())[:1] if same else [f"{k} ({label})" for label, k in trained.items()]
     prompts = list(
-        dict.fromkeys(f"{row.prompts} × {_range(row.smallest_n, row.largest_n)}" for row in comparison.coverage)
+        dict.fromkeys(f"{row.prompts} × {span([row.smallest_n, row.largest_n])}" for row in comparison.coverage)
     )
     seeds = {label: sum(run.label == label for run in runs) for label in known}
     said = date.today()
@@ -105,11 +108,7 @@ def facts(comparison: Comparison, runs: list[Run]) -> str:
         f"model {', '.join(models)}" if models else "",
         f"trained with K = {', '.join(ks)}" if ks else "",
         f"prompts × samples {', '.join(prompts[:_MOST])}",
-        f"seeds {_range(min(seeds.values()), max(seeds.values()))}" if max(seeds.values()) > 1 else "",
+        f"seeds {span(seeds.values())}" if max(seeds.values()) > 1 else "",
         f"{said.day} {said:%B %Y}",
     ]
     return " · ".join(filter(None, parts))
-
-
-def _range(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low}–{high}"

@@ -169,12 +169,13 @@ def _prefix(source: str) -> str:
 def _context(comparison: Comparison, label: str, source: str, step: int | None) -> list[str]:
     rows = [row for row in comparison.coverage if (row.label, row.data_source, row.step) == (label, source, step)]
     never = [row.never_solved for row in rows if row.never_solved is not None]
-    prompts = _range([row.prompts for row in rows])
-    n = _range([n for row in rows for n in (row.smallest_n, row.largest_n)])
+    prompts = span([row.prompts for row in rows])
+    n = span([n for row in rows for n in (row.smallest_n, row.largest_n)])
     return [_step(step), str(len(rows)), f"{prompts} × {n}", number(sum(never) / len(never)) if never else ""]
 
 
-def _range(values: list[int]) -> str:
+def span(values: Collection[int]) -> str:
+    """Return the least and the greatest of some numbers, as in ``4–16``, or the one that all are."""
     return str(min(values)) if min(values) == max(values) else f"{min(values)}–{max(values)}"
 
 
