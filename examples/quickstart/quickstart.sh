@@ -48,9 +48,8 @@ fi
 
 echo "3/3  Result"
 mapfile -t runs < <(find "$OUT" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
-python -m verl_maxpo evaluate "${runs[@]}" --out "$OUT/report"
+python -m verl_maxpo evaluate "${runs[@]}" --brief --out "$OUT/report"
 cat <<END
-  report       $OUT/report/report.html (and report.png; every sample is in $RUN/validation)
-  TensorBoard  tensorboard --logdir $OUT
-  next         ESTIMATOR=grpo make quickstart, or K=1, K=2, ...: another run, beside this one in the report
+TensorBoard: tensorboard --logdir $OUT; every sample is in $RUN/validation
+Next: ESTIMATOR=grpo make quickstart, or K=1, K=2, ...: another run, beside this one in the report
 END

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from verl_maxpo import pass_at_k
+from verl_maxpo.evaluate.estimates import proportion_interval
 from verl_maxpo.evaluate.summary import read_settings
 
 HERE = Path(__file__).parent
@@ -60,8 +60,9 @@ def values(evaluation: dict[str, Any], k: int) -> NDArray[np.float64]:
 
 def interval(found: NDArray[np.float64]) -> str:
     """Return a mean over problems with its 95% interval."""
-    drawn = bootstrap((found,), np.mean, method="percentile", rng=np.random.default_rng(0)).confidence_interval
-    return f"{found.mean():.2f} [{drawn.low:.2f}, {drawn.high:.2f}]".replace("0.", ".")
+    bounds = proportion_interval(found)
+    assert bounds is not None
+    return f"{found.mean():.2f} [{bounds.low:.2f}, {bounds.high:.2f}]".replace("0.", ".")
 
 
 def table() -> str:

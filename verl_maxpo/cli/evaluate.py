@@ -20,6 +20,7 @@ sample is not in a dump and cannot be counted.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from itertools import islice
 from pathlib import Path
 
 from verl_maxpo.cli.common import CommandError, add_json, positive
@@ -44,6 +45,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--reference", metavar="RUN", help="compare all others with this run (default: each with each)")
     parser.add_argument("--metrics", nargs="+", choices=METRICS, metavar="METRIC", help=_METRICS_HELP)
     parser.add_argument("--all-steps", action="store_true", help="show every step, not only the first and the last")
+    parser.add_argument("--brief", action="store_true", help="show the first table only: no differences, no legend")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write report.json, .md, .png and .html there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there")
     add_json(parser)
@@ -60,11 +62,16 @@ def run(options: Namespace) -> int:
         raise nothing_left(comparison.notes)
     sources = {row.data_source for row in comparison.averages}
     metrics = options.metrics or {comparison.main_metric(source) for source in sources}
-    show(tables(comparison, all_steps=options.all_steps, metrics=metrics), LEGEND, comparison.notes)
+    shown = tables(comparison, all_steps=options.all_steps, metrics=metrics)
+    if options.brief:
+        show(islice(shown, 1), "", comparison.notes)
+    else:
+        show(shown, LEGEND, comparison.notes)
     if options.json:
         write_json(comparison, options.json)
     if options.markdown:
         write_markdown(comparison, options.markdown)
     if options.out:
-        print(*(f"written: {file}" for file in write_report(comparison, runs, options.out)), sep="\n")
+        names = [file.name for file in write_report(comparison, runs, options.out)]
+        print(f"written to {options.out}: {', '.join(names)}")
     return 0
