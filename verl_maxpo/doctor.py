@@ -147,7 +147,8 @@ def _registration(registered: str | None, where: str) -> Finding:
 
 def _verifiers() -> Iterator[Finding]:
     yield Finding("ok", f"verifiers of reward.reward_manager.name=verifier: {', '.join(verifier_names())}")
-    missing = [package for package in ("math-verify", "reasoning-gym") if _installed(package) is None]
+    wanted = ["math-verify", "reasoning-gym", *(["pyseccomp"] if sys.platform == "linux" else [])]
+    missing = [package for package in wanted if _installed(package) is None]
     if missing:
         yield Finding("note", f"{', '.join(missing)} is missing, for verifiers", "pip install 'verl-maxpo[rewards]'")
     yield from _lockdown()
