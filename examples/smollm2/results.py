@@ -1,6 +1,8 @@
-"""Add runs to results.jsonl, the number of right samples of every held-out problem, and make README's table of them.
+"""Add runs to results.jsonl, evaluations on GSM8K to gsm8k.jsonl, and make README's tables of both.
 
-python examples/smollm2/results.py outputs/smollm2/*-seed*
+    python examples/smollm2/results.py outputs/smollm2/*-seed* outputs/smollm2/gsm8k/*-seed*
+
+Both files hold the number of right samples of every held-out problem.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import gsm8k
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +25,7 @@ from verl_maxpo.evaluate.estimates import proportion_interval
 from verl_maxpo.evaluate.summary import read_settings
 
 HERE = Path(__file__).parent
-RESULTS, README = HERE / "results.jsonl", HERE / "README.md"
+RESULTS, GSM8K, README = HERE / "results.jsonl", HERE / "gsm8k.jsonl", HERE / "README.md"
 KS = (1, 4, 16)
 WHOLE = re.compile(r"-?\d+\W*$")  # ends in a number, so that the number is no part of a sentence that was cut off
 
@@ -69,7 +72,7 @@ def table() -> str:
     """Return a row for every evaluation of every run."""
     head = ["run", "seed", "step", *[f"pass@{k}" for k in KS], "right by a number that was cut off"]
     rows = [head, ["---"] * len(head)]
-    for run in map(json.loads, RESULTS.read_text().splitlines()):
+    for run in sorted(lines_of(RESULTS), key=lambda run: (run["run"], run["seed"])):
         for one in run["evaluations"]:
             cut_off = f"{one['cut_off']} of {sum(one['successes'])}"
             numbers = [interval(values(one, k)) for k in KS]
@@ -77,20 +80,47 @@ def table() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def gsm8k_table() -> str:
+    """Return a row for every evaluation on GSM8K."""
+    failures = {"no_mark": "no `####`", "marked_no_number": "no number after it", "cut_off": "cut off"}
+    failures |= {"right_last_number_only": "right in another form"}
+    head = ["model", *[f"pass@{k}" for k in KS], *failures.values(), "verdicts audited, in doubt"]
+    rows = [head, ["---"] * len(head)]
+    for one in lines_of(GSM8K):
+        samples = one["samples"] * len(one["successes"])
+        shares = [f"{one[name] / samples:.1%}" for name in failures]
+        audit = f"{one['audit']['audited']}, {one['audit']['differ']}"
+        rows.append([one["model"], *[interval(values(one, k)) for k in KS], *shares, audit])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file of results."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def add(file: Path, line: dict[str, Any], *key: str) -> None:
+    """Add a line to a file of results, in place of one with the same key."""
+    kept = [one for one in lines_of(file) if any(one[name] != line[name] for name in key)]
+    file.write_text("".join(json.dumps(one, separators=(",", ":")) + "\n" for one in [*kept, line]))
+
+
 def filled(text: str) -> str:
-    """Return README with its table made anew."""
-    return re.sub(r"(<!-- results -->\n).*?(<!-- end -->)", rf"\g<1>{table()}\n\g<2>", text, flags=re.DOTALL)
+    """Return README with its tables made anew."""
+    for name, made in (("results", table), ("gsm8k", gsm8k_table)):
+        text = re.sub(rf"(<!-- {name} -->\n).*?(<!-- end -->)", rf"\g<1>{made()}\n\g<2>", text, flags=re.DOTALL)
+    return text
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of runs that have ended")
-    known = {(line["run"], line["seed"]) for line in map(json.loads, RESULTS.read_text().splitlines())}
-    with RESULTS.open("a") as file:
-        for line in map(line_of, parser.parse_args().runs):
-            if (line["run"], line["seed"]) not in known:
-                file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    for run in parser.parse_args().runs:
+        if run.parent.name == "gsm8k":
+            add(GSM8K, gsm8k.line_of(run), "model")
+        else:
+            add(RESULTS, line_of(run), "run", "seed")
     README.write_text(filled(README.read_text()))
 
 

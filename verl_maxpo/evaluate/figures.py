@@ -194,7 +194,8 @@ def _before_and_after(changes: list[Changes]) -> Interactive:
     line = {"type": "line", "x0": 0, "x1": 1, "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1, "color": _SAME}}
     shapes = [line] if all(of.known for of in changes) else []
     axis = {"range": [-0.06, 1.06]} if shapes else {}
-    figure = _figure(traces, xaxis=axis | {"title": {}}, yaxis=axis | {"title": {}}, shapes=shapes)
+    axes = {"xaxis": axis | {"title": {}}, "yaxis": axis | {"title": {}}}
+    figure = _figure(traces, **axes, shapes=shapes, legend={"itemsizing": "constant"})
     return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, len(views) - 1, figure)
 
 
@@ -252,7 +253,7 @@ def _places(changes: Changes) -> list[tuple[float, float]]:
 
 def _figure(traces: list[dict[str, Any]], **layout: Any) -> go.Figure:
     """Make a figure; colours of the page are set in it, as they change between light and dark."""
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "itemsizing": "constant"}
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
     common = {
         "template": go.layout.Template(),
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},

@@ -95,7 +95,7 @@ def _has_zero(interval: Interval | None) -> bool:
 def facts(comparison: Comparison, runs: list[Run]) -> str:
     """Say what was looked at: models and trained K where the recipes' settings are there, sizes and the date."""
     known = {run.label: settings(run) for run in runs}
-    models = list(dict.fromkeys(Path(of["MODEL"]).name for of in known.values() if of.get("MODEL")))
+    models = list(dict.fromkeys("/".join(Path(of["MODEL"]).parts[-2:]) for of in known.values() if of.get("MODEL")))
     trained = {label: of["K"] for label, of in known.items() if of.get("K")}
     same = len(trained) == len(known) and len(set(trained.values())) == 1
     ks = list(trained.values())[:1] if same else [f"{k} ({label})" for label, k in trained.items()]
