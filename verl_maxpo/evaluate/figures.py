@@ -193,9 +193,8 @@ def _before_and_after(changes: list[Changes]) -> Interactive:
         )
     line = {"type": "line", "x0": 0, "x1": 1, "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1, "color": _SAME}}
     shapes = [line] if all(of.known for of in changes) else []
-    axis = {"range": [-0.06, 1.06]} if shapes else {}
-    axes = {"xaxis": axis | {"title": {}}, "yaxis": axis | {"title": {}}}
-    figure = _figure(traces, **axes, shapes=shapes, legend={"itemsizing": "constant"})
+    axis: dict[str, Any] = {"title": {}, **({"range": [-0.06, 1.06]} if shapes else {})}
+    figure = _figure(traces, xaxis=axis, yaxis=axis, shapes=shapes, legend={"itemsizing": "constant"})
     return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, len(views) - 1, figure)
 
 
