@@ -27,21 +27,27 @@ def line_of(run: Path) -> dict[str, Any]:
     settings = read_settings(run)
     limit = OmegaConf.load(run / "hydra" / ".hydra" / "config.yaml").data.max_response_length
     samples = [json.loads(line) for line in (run / "validation" / "0.jsonl").read_text().splitlines()]
-    right: Counter[str] = Counter({sample["input"]: 0 for sample in samples})
-    right.update(sample["input"] for sample in samples if sample["acc"] == 1)
+    successes = successes_of(samples)
     tokenizer = AutoTokenizer.from_pretrained(settings["MODEL"])
     lengths = [len(tokenizer(sample["output"], add_special_tokens=False).input_ids) for sample in samples]
     marked = [sample for sample in samples if "####" in sample["output"]]
     return {
         "model": settings["TAG"] or "start",
-        "samples": len(samples) // len(right),
-        "successes": [right[prompt] for prompt in sorted(right)],
+        "samples": len(samples) // len(successes),
+        "successes": successes,
         "no_mark": len(samples) - len(marked),
         "marked_no_number": sum(sample["pred"] == "" for sample in marked),
         "cut_off": sum(length >= limit - 1 for length in lengths),
         "right_last_number_only": sum(sample["acc"] == 0 and _right_at_the_end(sample) for sample in samples),
         "audit": audit(marked),
     }
+
+
+def successes_of(samples: list[dict[str, Any]]) -> list[int]:
+    """Count the right samples of every problem, in the order of the prompts' texts."""
+    right: Counter[str] = Counter({sample["input"]: 0 for sample in samples})
+    right.update(sample["input"] for sample in samples if sample["acc"] == 1)
+    return [right[prompt] for prompt in sorted(right)]
 
 
 def _right_at_the_end(sample: dict[str, Any]) -> bool:

@@ -11,7 +11,6 @@ import argparse
 import json
 import platform
 import re
-from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -49,11 +48,9 @@ def line_of(run: Path) -> dict[str, Any]:
 def evaluation_of(dump: Path) -> dict[str, Any]:
     """Count right samples by problem, and those of them that do not end in the number that was taken as the answer."""
     samples = [json.loads(line) for line in dump.read_text().splitlines()]
-    right: Counter[str] = Counter({sample["input"]: 0 for sample in samples})
-    right.update(sample["input"] for sample in samples if sample["acc"] == 1)
+    successes = gsm8k.successes_of(samples)
     lucky = sum(sample["acc"] == 1 and not WHOLE.search(sample["output"].strip()) for sample in samples)
-    counts = [right[prompt] for prompt in sorted(right)]
-    return {"step": int(dump.stem), "samples": len(samples) // len(right), "successes": counts, "cut_off": lucky}
+    return {"step": int(dump.stem), "samples": len(samples) // len(successes), "successes": successes, "cut_off": lucky}
 
 
 def values(evaluation: dict[str, Any], k: int) -> NDArray[np.float64]:
