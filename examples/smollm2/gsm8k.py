@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from verl_maxpo.evaluate.summary import read_settings
 from verl_maxpo.rewards.verifiers.gsm8k import verify as by_our_verifier
 
 AUDITED = 100
+NUMBER = re.compile(r"\s*\$?-?\$?[\d,]*\.?\d")
 
 
 def line_of(run: Path) -> dict[str, Any]:
@@ -28,17 +30,18 @@ def line_of(run: Path) -> dict[str, Any]:
     limit = OmegaConf.load(run / "hydra" / ".hydra" / "config.yaml").data.max_response_length
     samples = [json.loads(line) for line in (run / "validation" / "0.jsonl").read_text().splitlines()]
     successes = successes_of(samples)
+    by_last_number = [{**sample, "acc": last_number_is_right(sample)} for sample in samples]
     tokenizer = AutoTokenizer.from_pretrained(settings["MODEL"])
     lengths = [len(tokenizer(sample["output"], add_special_tokens=False).input_ids) for sample in samples]
     marked = [sample for sample in samples if "####" in sample["output"]]
     return {
-        "model": settings["TAG"] or "start",
+        "model": Path(settings["MODEL"]).name,
         "samples": len(samples) // len(successes),
         "successes": successes,
+        "successes_by_last_number": successes_of(by_last_number),
         "no_mark": len(samples) - len(marked),
-        "marked_no_number": sum(sample["pred"] == "" for sample in marked),
+        "no_number": sum(not NUMBER.match(after_the_mark(sample)) for sample in marked),
         "cut_off": sum(length >= limit - 1 for length in lengths),
-        "right_last_number_only": sum(sample["acc"] == 0 and _right_at_the_end(sample) for sample in samples),
         "audit": audit(marked),
     }
 
@@ -50,7 +53,13 @@ def successes_of(samples: list[dict[str, Any]]) -> list[int]:
     return [right[prompt] for prompt in sorted(right)]
 
 
-def _right_at_the_end(sample: dict[str, Any]) -> bool:
+def after_the_mark(sample: dict[str, Any]) -> str:
+    """Return what follows the last mark of a response."""
+    return str(sample["output"].rpartition("####")[2])
+
+
+def last_number_is_right(sample: dict[str, Any]) -> bool:
+    """Return whether the last number of a response is the answer, with or without the mark."""
     return by_our_verifier(sample["output"], sample["gts"], {}, method="flexible").correct
 
 
@@ -63,11 +72,11 @@ def audit(marked: list[dict[str, Any]]) -> dict[str, int]:
     chosen += rng.sample(rejected, min(len(rejected), AUDITED - len(chosen)))
     differ = [sample for sample in chosen if math_verify_says(sample) != (sample["acc"] == 1)]
     for sample in differ:
-        print(f"gold {sample['gts']}, verdict {sample['acc']}: ...{sample['output'].rpartition('####')[2][:100]!r}")
+        print(f"gold {sample['gts']}, verdict {sample['acc']}: ...{after_the_mark(sample)[:100]!r}")
     return {"accepted": min(len(accepted), AUDITED // 2), "audited": len(chosen), "differ": len(differ)}
 
 
 def math_verify_says(sample: dict[str, Any]) -> bool:
     """Return whether math-verify takes the rest of the line after the last mark for the right answer."""
-    answer = sample["output"].rpartition("####")[2].strip().split("\n")[0]
+    answer = after_the_mark(sample).strip().split("\n")[0]
     return bool(verify(parse(f"${sample['gts']}$"), parse(answer)))

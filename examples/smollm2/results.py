@@ -79,15 +79,15 @@ def table() -> str:
 
 def gsm8k_table() -> str:
     """Return a row for every evaluation on GSM8K."""
-    failures = {"no_mark": "no `####`", "marked_no_number": "no number after it", "cut_off": "cut off"}
-    failures |= {"right_last_number_only": "right in another form"}
-    head = ["model", *[f"pass@{k}" for k in KS], *failures.values(), "verdicts audited, in doubt"]
+    failures = {"no_mark": "no `####`", "no_number": "no number after it", "cut_off": "cut off"}
+    head = ["model", *[f"pass@{k}" for k in KS], *[f"pass@{k}, last number" for k in KS], *failures.values()]
+    head.append("verdicts audited, in doubt")
     rows = [head, ["---"] * len(head)]
     for one in lines_of(GSM8K):
-        samples = one["samples"] * len(one["successes"])
-        shares = [f"{one[name] / samples:.1%}" for name in failures]
-        audit = f"{one['audit']['audited']}, {one['audit']['differ']}"
-        rows.append([one["model"], *[interval(values(one, k)) for k in KS], *shares, audit])
+        last_number = {**one, "successes": one["successes_by_last_number"]}
+        numbers = [interval(values(counts, k)) for counts in (one, last_number) for k in KS]
+        shares = [f"{one[name] / one['samples'] / len(one['successes']):.1%}" for name in failures]
+        rows.append([f"`{one['model']}`", *numbers, *shares, f"{one['audit']['audited']}, {one['audit']['differ']}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

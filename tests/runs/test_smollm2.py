@@ -10,7 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.recipes import EXAMPLES
+import torch
+from support.recipes import EXAMPLES, SAMPLES
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from verl_maxpo.cli import main
 
 RECIPE = EXAMPLES / "smollm2"
 SMALL = [
@@ -62,3 +66,33 @@ def test_a_real_model_trains_on_the_cpu(model: Path, tmp_path: Path) -> None:
     samples = [json.loads(line) for line in (run / "validation" / "2.jsonl").read_text().splitlines()]
     assert len(samples) == 4
     assert not any(sample["verifier_error"] or sample["timed_out"] or sample["unscored"] for sample in samples)
+
+
+@pytest.mark.slow
+def test_the_warm_start_saves_a_model_that_has_learned_the_form(model: Path, tmp_path: Path) -> None:
+    local = [f"{split}={SAMPLES / 'gsm8k'}_{split}.jsonl" for split in ("train", "test")]
+    assert main(["prepare", "gsm8k", "--local", *local, "--out", str(tmp_path / "data")]) == 0
+    command = [sys.executable, RECIPE / "warm_start.py", tmp_path / "data" / "train.parquet", "--model", model]
+    command += ["--out", tmp_path / "warm", "--solutions", SAMPLES / "gsm8k_train.jsonl"]
+    command += ["--problems", "16", "--batch", "4"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, after = (
+        mean_log_probability("Together that is 24.\n#### 24<|im_end|>", of) for of in (model, tmp_path / "warm")
+    )
+    assert after > before + 0.5
+
+
+def mean_log_probability(response: str, folder: Path) -> float:
+    """Return the mean log-probability of a response's tokens."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": 'What is 4 times 6? Output the final answer after "####".'}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    ).input_ids
+    tokens = torch.cat([prompt, tokenizer(response, return_tensors="pt").input_ids], dim=1)
+    with torch.no_grad():
+        logits = model(tokens).logits[0, prompt.shape[1] - 1 : -1].float()
+    return float(logits.log_softmax(-1).gather(1, tokens[0, prompt.shape[1] :, None]).mean())
