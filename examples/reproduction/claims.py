@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from curves import RESULTS, Estimate, best_checkpoint, compare, estimate, rate_text, reported_half
+from curves import RESULTS, Estimate, best_checkpoint, compare, estimate, rate_text, reported_half, scan_of
 
 Measured = list[tuple[str, Estimate]]
 
@@ -40,9 +40,9 @@ class Claim:
 
 
 def compared(study: str, method: str, other: str, *wanted: tuple[int, str]) -> Measured:
-    """Return differences of two methods of a study, none if a method has not run."""
+    """Return differences of two methods of a study, none if they share no seed and start."""
     comparison = compare(study)
-    if not {method, other} <= set(comparison.methods):
+    if not comparison.blocks(method, other):
         return []
     return [(f"@{k} {when}", comparison.difference(method, other, k, when)) for k, when in wanted]
 
@@ -61,6 +61,7 @@ def less_variance(name: str, baseline: str) -> Measured:
 def _variants() -> Measured:
     comparison = compare("hidden_digit")
     names = [name for name in comparison.methods if name.startswith("grpo_") and "n16" not in name]
+    names = [name for name in names if comparison.blocks("maxpo", name)]
     return [
         (f"{name.removeprefix('grpo_').replace('_', ' ')}, @8 best", comparison.difference("maxpo", name, 8, "best"))
         for name in names
@@ -81,10 +82,9 @@ def _hotter() -> Measured:
 
 def _forgets(method: str, k: int) -> Measured:
     measured = []
-    for run in sorted(compare("hidden_digit").runs, key=lambda run: run.lr):
-        if (run.method, run.seed) == (method, 0):
-            final = reported_half(run.pass_at_k(k, run.steps[-1]))
-            measured.append((rate_text(run.lr), estimate(best_checkpoint(run, k).reported[None], final[None])))
+    for rate, run in sorted(scan_of(compare("hidden_digit").runs, method).items()):
+        final = reported_half(run.pass_at_k(k, run.steps[-1]))
+        measured.append((rate_text(rate), estimate(best_checkpoint(run, k).reported[None], final[None])))
     return measured
 
 
@@ -92,7 +92,7 @@ def tuned_for(k: int) -> Measured:
     """Return how far GRPO is ahead of MaxPO at k if the rate and the step of both are chosen for that k."""
     best = {}
     for method in ("grpo", "maxpo"):
-        runs = [run for run in compare("hidden_digit").runs if (run.method, run.seed) == (method, 0)]
+        runs = scan_of(compare("hidden_digit").runs, method).values()
         best[method] = max((best_checkpoint(run, k) for run in runs), key=lambda checkpoint: checkpoint.validation)
     return [(f"@{k} best", estimate(best["grpo"].reported[None], best["maxpo"].reported[None]))]
 

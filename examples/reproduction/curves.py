@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,11 @@ class Run:
     def at(self, step: int, temperature: float = 1.0) -> dict[str, Any]:
         """Return the evaluation of a step."""
         return next(e for e in self.evaluations if (e["step"], e["temperature"]) == (step, temperature))
+
+    @property
+    def block(self) -> tuple[str, int]:
+        """What it shares with other methods' runs: the starting model, which every machine makes anew, and the seed."""
+        return self.about.get("cpu", ""), self.seed
 
     @property
     def steps(self) -> list[int]:
@@ -91,6 +96,13 @@ def read_runs(study: str) -> list[Run]:
     file = RESULTS / f"{study}.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
     return [Run(**{**one, "evaluations": tuple(one["evaluations"])}) for one in map(json.loads, lines)]
+
+
+def scan_of(runs: Iterable[Run], method: str) -> dict[float, Run]:
+    """Return a method's run of the first seed at every learning rate: the earlier one, where two machines have one."""
+    mine = [run for run in runs if run.method == method]
+    first = min((run.seed for run in mine), default=0)
+    return {run.lr: run for run in reversed(mine) if run.seed == first}
 
 
 def rate_text(rate: float) -> str:
@@ -160,27 +172,35 @@ class Comparison:
         self.methods = {method: self._at_best_rate(method) for method in dict.fromkeys(r.method for r in self.runs)}
 
     def values(
-        self, method: str, k: int, when: str, temperature: float = 1.0, seeds: Collection[int] | None = None
+        self,
+        method: str,
+        k: int,
+        when: str,
+        temperature: float = 1.0,
+        blocks: Collection[tuple[str, int]] | None = None,
     ) -> Values:
         """Return pass@k of the reported prompts at each seed's ``best`` checkpoint or its ``final`` one.
 
         Shape ``[seeds, prompts]``. The best checkpoint is that of pass@8 on the validation half, whatever k.
         """
-        runs = [run for run in self.methods[method] if seeds is None or run.seed in seeds]
+        runs = [run for run in self.methods[method] if blocks is None or run.block in blocks]
         steps = [best_checkpoint(run, 8).step if when == "best" else run.steps[-1] for run in runs]
         return np.stack([reported_half(r.pass_at_k(k, s, temperature)) for r, s in zip(runs, steps, strict=True)])
 
+    def blocks(self, method: str, other: str) -> set[tuple[str, int]]:
+        """Return the seeds and starts that two methods have, none if one of them has not run."""
+        return set.intersection(*({run.block for run in self.methods.get(one, ())} for one in (method, other)))
+
     def difference(self, method: str, other: str, k: int, when: str) -> Estimate:
-        """Estimate the difference of two methods on the prompts and the seeds that both have."""
-        seeds = {run.seed for run in self.methods[method]} & {run.seed for run in self.methods[other]}
-        return estimate(self.values(method, k, when, seeds=seeds), self.values(other, k, when, seeds=seeds))
+        """Estimate the difference of two methods on the prompts, and on the seeds and starts that both have."""
+        blocks = self.blocks(method, other)
+        return estimate(self.values(method, k, when, blocks=blocks), self.values(other, k, when, blocks=blocks))
 
     def rates_tried(self, method: str) -> int:
         """Return at how many learning rates a method was run."""
         return len({run.lr for run in self.runs if run.method == method})
 
     def _at_best_rate(self, method: str) -> list[Run]:
-        mine = [run for run in self.runs if run.method == method]
-        first = [run for run in mine if run.seed == min(one.seed for one in mine)]
-        rate = max(first, key=lambda run: best_checkpoint(run, 8).validation).lr
-        return sorted((run for run in mine if run.lr == rate), key=lambda run: run.seed)
+        rate = max(scan_of(self.runs, method).values(), key=lambda run: best_checkpoint(run, 8).validation).lr
+        mine = (run for run in self.runs if (run.method, run.lr) == (method, rate))
+        return sorted(mine, key=lambda run: run.block)

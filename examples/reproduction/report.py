@@ -20,7 +20,17 @@ from typing import Any
 
 import numpy as np
 from claims import claims_table, tuned_for
-from curves import RESULTS, Comparison, best_checkpoint, compare, estimate, rate_text, reported_half, weights_of
+from curves import (
+    RESULTS,
+    Comparison,
+    best_checkpoint,
+    compare,
+    estimate,
+    rate_text,
+    reported_half,
+    scan_of,
+    weights_of,
+)
 from optimum import optimum
 from pictures import draw_all
 from studies import STUDIES
@@ -80,12 +90,10 @@ def final_table(study: str) -> str:
 
 def rates_table(study: str) -> str:
     """The scan: pass@8 (or best of 8) at the best checkpoint and at the end, one seed."""
-    seed = STUDIES[study].seeds[0]
-    runs = [run for run in compare(study).runs if run.seed == seed]
-    rates = sorted({run.lr for run in runs})
+    scans = {method: scan_of(compare(study).runs, method) for method in compare(study).methods}
+    rates = sorted({rate for scan in scans.values() for rate in scan})
     rows = []
-    for method in dict.fromkeys(run.method for run in runs):
-        found = {run.lr: run for run in runs if run.method == method}
+    for method, found in scans.items():
         cells = []
         for rate in rates:
             run = found.get(rate)
@@ -196,7 +204,7 @@ def when_to_use() -> str:
 
 
 def _against(comparison: Comparison, method: str, k: int, when: str) -> str:
-    if method == comparison.baseline or comparison.baseline not in comparison.methods:
+    if method == comparison.baseline or not comparison.blocks(method, comparison.baseline):
         return ""
     return str(comparison.difference(method, comparison.baseline, k, when))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from curves import Run, best_checkpoint
+from curves import Run, best_checkpoint, scan_of
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -70,7 +70,7 @@ class Study:
         """Return the rate whose best checkpoint has the largest pass@8 on the validation half; None before the scan."""
         if method.like:
             return self.best_rate(next(other for other in self.methods() if other.name == method.like), runs)
-        scanned = {run.lr: run for run in runs if run.method == method.name and run.seed == self.seeds[0]}
+        scanned = scan_of(runs, method.name)
         if not set(self.rates) <= set(scanned):
             return None
         return max(scanned, key=lambda lr: best_checkpoint(scanned[lr], k=8).validation)

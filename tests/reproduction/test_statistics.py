@@ -13,13 +13,15 @@ from support.reproduction import bandit, curves, optimum, studies, variance
 from verl_maxpo import max_at_k_advantages
 
 
-def make_run(method: str = "grpo", lr: float = 4e-5, seed: int = 0, right: tuple[int, ...] = (0, 1, 2)) -> curves.Run:
+def make_run(
+    method: str = "grpo", lr: float = 4e-5, seed: int = 0, right: tuple[int, ...] = (0, 1, 2), cpu: str = ""
+) -> curves.Run:
     """A run on plain Countdown in which every held-out problem has the same number of right samples of 32."""
     evaluations = [
         {"step": 100 * i, "temperature": 1.0, "samples": 32, "successes": np.base_repr(count, 36) * 300}
         for i, count in enumerate(right)
     ]
-    return curves.Run(method, lr, seed, "countdown", tuple(evaluations), {})
+    return curves.Run(method, lr, seed, "countdown", tuple(evaluations), {"cpu": cpu})
 
 
 def test_pass_at_k_of_a_run_weighs_the_problems_of_a_prompt() -> None:
@@ -39,6 +41,21 @@ def test_the_step_is_chosen_on_one_half_and_reported_on_the_other() -> None:
     assert best.step == 100
     assert best.validation == pytest.approx(9 / 32)
     assert best.reported == pytest.approx(np.full(150, 1 / 32))
+
+
+def test_a_difference_is_between_runs_with_the_same_start() -> None:
+    runs = [
+        make_run("grpo", right=(0, 8), cpu="one"),
+        make_run("grpo", right=(0, 16), cpu="other"),
+        make_run("maxpo", right=(0, 24), cpu="other"),
+        make_run("maxpo", right=(0, 32), cpu="other", seed=1),
+        make_run("all", right=(0, 32), cpu="third"),
+    ]
+    comparison = curves.Comparison("countdown", runs)
+    assert comparison.blocks("maxpo", "grpo") == {("other", 0)}
+    assert comparison.difference("maxpo", "grpo", 1, "final").mean == pytest.approx(24 / 32 - 16 / 32)
+    assert not comparison.blocks("all", "grpo")
+    assert not comparison.blocks("all", "one that has not run")
 
 
 def test_interval_of_a_difference_pairs_the_prompts() -> None:
