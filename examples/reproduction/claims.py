@@ -59,25 +59,23 @@ def less_variance(name: str, baseline: str) -> Measured:
 
 
 def _variants() -> Measured:
-    comparison = compare("hidden_digit")
-    names = [name for name in comparison.methods if name.startswith("grpo_") and "n16" not in name]
-    names = [name for name in names if comparison.blocks("maxpo", name)]
+    names = [name for name in compare("hidden_digit").methods if name.startswith("grpo_") and "n16" not in name]
     return [
-        (f"{name.removeprefix('grpo_').replace('_', ' ')}, @8 best", comparison.difference("maxpo", name, 8, "best"))
+        (f"{name.removeprefix('grpo_').replace('_', ' ')}, {when}", found)
         for name in names
+        for when, found in compared("hidden_digit", "maxpo", name, (8, "best"))
     ]
 
 
 def _hotter() -> Measured:
     comparison = compare("hidden_digit")
-    if not {"grpo", "maxpo"} <= set(comparison.methods):
+    if not comparison.blocks("maxpo", "grpo"):
         return []
     hottest = max((1.25, 1.5, 2.0), key=lambda t: comparison.values("grpo", 8, "final", t).mean())
-    measured = []
-    for k in (8, 16):
-        grpo = comparison.values("grpo", k, "final", hottest)
-        measured.append((f"@{k} final, GRPO at {hottest:g}", estimate(comparison.values("maxpo", k, "final"), grpo)))
-    return measured
+    return [
+        (f"@{k} final, GRPO at {hottest:g}", comparison.difference("maxpo", "grpo", k, "final", hottest))
+        for k in (8, 16)
+    ]
 
 
 def _forgets(method: str, k: int) -> Measured:

@@ -38,9 +38,14 @@ class Run:
         return next(e for e in self.evaluations if (e["step"], e["temperature"]) == (step, temperature))
 
     @property
+    def start(self) -> str:
+        """The processor on which its starting model was made: every machine makes that model anew."""
+        return str(self.about.get("cpu", ""))
+
+    @property
     def block(self) -> tuple[str, int]:
-        """What it shares with other methods' runs: the starting model, which every machine makes anew, and the seed."""
-        return self.about.get("cpu", ""), self.seed
+        """What it can share with other methods' runs: the start and the seed."""
+        return self.start, self.seed
 
     @property
     def steps(self) -> list[int]:
@@ -191,10 +196,13 @@ class Comparison:
         """Return the seeds and starts that two methods have, none if one of them has not run."""
         return set.intersection(*({run.block for run in self.methods.get(one, ())} for one in (method, other)))
 
-    def difference(self, method: str, other: str, k: int, when: str) -> Estimate:
-        """Estimate the difference of two methods on the prompts, and on the seeds and starts that both have."""
+    def difference(self, method: str, other: str, k: int, when: str, temperature: float = 1.0) -> Estimate:
+        """Estimate the difference of two methods on the prompts, and on the seeds and starts that both have.
+
+        The temperature is that at which the other method is sampled.
+        """
         blocks = self.blocks(method, other)
-        return estimate(self.values(method, k, when, blocks=blocks), self.values(other, k, when, blocks=blocks))
+        return estimate(self.values(method, k, when, 1.0, blocks), self.values(other, k, when, temperature, blocks))
 
     def rates_tried(self, method: str) -> int:
         """Return at how many learning rates a method was run."""

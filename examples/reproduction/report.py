@@ -107,12 +107,13 @@ def rates_table(study: str) -> str:
 
 
 def agreement_table() -> str:
-    """The runs in verl beside those of train.py at the same rate and step."""
+    """The runs in verl beside those of train.py at the same rate and step, from the same start."""
     ours, runs = compare("in_verl"), compare("hidden_digit").runs
     rows = []
     for method, in_verl in ours.methods.items():
         step = in_verl[0].steps[-1]
-        plain = [run for run in runs if (run.method, run.lr) == (method, in_verl[0].lr)]
+        starts = {run.start for run in in_verl}
+        plain = [run for run in runs if (run.method, run.lr) == (method, in_verl[0].lr) and run.start in starts]
         cells: list[str] = []
         for k in (1, 8, 16):
             here, there = (np.stack([reported_half(run.pass_at_k(k, step)) for run in of]) for of in (in_verl, plain))

@@ -11,14 +11,12 @@ alone, without the calculator's notes (``<<48/2=24>>``). The solutions come from
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from datasets import load_dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -28,6 +26,9 @@ from transformers import (
     set_seed,
 )
 
+from verl_maxpo.data.reading import hub_reader, local_reader
+from verl_maxpo.data.sources import SOURCES
+
 NOTES = re.compile(r"<<[^>]*>>")
 NO_LOSS = -100
 MICRO_BATCH = 4
@@ -35,11 +36,9 @@ MICRO_BATCH = 4
 
 def solutions_of(file: Path | None) -> dict[str, str]:
     """Return the solution of every question."""
-    if file:
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-    else:
-        rows = load_dataset("openai/gsm8k", "main", split="train")
-    return {row["question"].strip(): NOTES.sub("", row["answer"]) for row in rows}
+    source = SOURCES["gsm8k"]
+    read = local_reader(source, {"train": [file]}) if file else hub_reader(source, revision=None)
+    return {row["question"].strip(): NOTES.sub("", row["answer"]) for _, row in read("train")}
 
 
 def example_of(row: Any, solution: str, tokenizer: Any) -> dict[str, list[int]]:
@@ -51,30 +50,9 @@ def example_of(row: Any, solution: str, tokenizer: Any) -> dict[str, list[int]]:
     return {"input_ids": [*prompt, *response], "labels": [NO_LOSS] * len(prompt) + response}
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("train", type=Path, help="prepared training data of GSM8K")
-    parser.add_argument("--model", required=True, help="a folder, or a name of the hub")
-    parser.add_argument("--out", required=True, help="folder of the model that comes out")
-    parser.add_argument("--solutions", type=Path, help="GSM8K's train.jsonl (default: the hub's)")
-    parser.add_argument("--problems", type=int, default=1000, help="drawn with the seed (default: %(default)s)")
-    parser.add_argument(
-        "--batch", type=int, default=16, help="problems in an update, a multiple of 4 (default: %(default)s)"
-    )
-    parser.add_argument("--lr", type=float, default=1e-4, help="learning rate (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    set_seed(args.seed)
-
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
-    on_cpu = not torch.cuda.is_available()
-    attention = "eager" if on_cpu else "sdpa"  # the backward pass of fused attention is slow in bf16 on CPU
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation=attention)
-    solutions = solutions_of(args.solutions)
-    rows = pd.read_parquet(args.train).sample(args.problems, random_state=args.seed)
-    examples = [example_of(row, solutions[row.extra_info["question"].strip()], tokenizer) for row in rows.itertuples()]
-    settings = TrainingArguments(
+def settings_of(args: argparse.Namespace, on_cpu: bool) -> TrainingArguments:
+    """Return how the Trainer trains."""
+    return TrainingArguments(
         output_dir=args.out,
         per_device_train_batch_size=MICRO_BATCH,
         gradient_accumulation_steps=args.batch // MICRO_BATCH,
@@ -89,8 +67,38 @@ def main() -> None:
         save_strategy="no",
         report_to="none",
     )
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("train", type=Path, help="prepared training data of GSM8K")
+    parser.add_argument("--model", required=True, help="a folder, or a name of the hub")
+    parser.add_argument("--out", required=True, help="folder of the model that comes out")
+    parser.add_argument("--solutions", type=Path, help="GSM8K's train.jsonl (default: the hub's)")
+    parser.add_argument("--problems", type=int, default=1000, help="drawn with the seed (default: %(default)s)")
+    parser.add_argument(
+        "--batch", type=int, default=16, help="problems in an update, a multiple of 4 (default: %(default)s)"
+    )
+    parser.add_argument("--lr", type=float, default=1e-4, help="learning rate (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command line."""
+    args = arguments()
+    set_seed(args.seed)
+
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    on_cpu = not torch.cuda.is_available()
+    attention = "eager" if on_cpu else "sdpa"  # the backward pass of fused attention is slow in bf16 on CPU
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation=attention)
+    solutions = solutions_of(args.solutions)
+    rows = pd.read_parquet(args.train).sample(args.problems, random_state=args.seed)
+    examples = [example_of(row, solutions[row.extra_info["question"].strip()], tokenizer) for row in rows.itertuples()]
     collator = DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=NO_LOSS)
-    Trainer(model, settings, train_dataset=examples, data_collator=collator).train()
+    Trainer(model, settings_of(args, on_cpu), train_dataset=examples, data_collator=collator).train()
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
 

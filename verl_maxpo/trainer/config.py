@@ -19,9 +19,9 @@ class MaxPOConfig:
 
     Attributes:
         k: The K of max@K. Groups need k + 1 responses: keep it below `rollout.n`, better at n/2. `k=1` is RLOO. A list
-            such as `[1,8]` optimises the weighted sum. `all` optimises every k below n
-            with weight 1/k, for 0/1 rewards MaxRL. `{0: 8, 150: 1}` is a schedule: that k (a list or `all` too) from
-            that step of the trainer on (quote it in a shell).
+            such as `[1,8]` optimises the weighted sum. `all` optimises every k below n with weight 1/k, for 0/1
+            rewards MaxRL. `{0: 8, 150: 1}` is a schedule: that k (a list or `all` too) from that step of the trainer
+            on (quote it in a shell).
         weights: With several k, the weight of each, such as `[0.25,0.75]`; they sum to 1. Equal if not given.
         baseline: What the advantage is measured against: MaxPO's `l2o`, or `loo_minus_one`, `loo`, `none`,
             `group_mean`.
