@@ -183,11 +183,11 @@ WHEN_TO_USE = """
 **When to use it.** You deploy several tries and the prompt leaves something open, so that no one guess is always right.
 In a task of that kind (a model of 335,000 parameters, each method at its best learning rate and step, {hidden_seeds}),
 MaxPO with k = 4 reaches pass@8 {maxpo[8]} and pass@16 {maxpo[16]}, GRPO {grpo[8]} and {grpo[16]}, with pass@1
-{maxpo[1]} and {grpo[1]}; the best possible is {possible[8]} and {possible[16]}. **When not to.** You deploy one try:
-chosen for pass@1, GRPO is {ahead} ahead there. Where one answer is as good as another the gain is smaller and paid for:
-on plain Countdown, with {plain_seeds}, pass@8 is {plain_maxpo[8]} against {plain_grpo[8]} and pass@1 {plain_maxpo[1]}
-against {plain_grpo[1]}. Nothing has been measured with a large model yet. The [evidence](docs/evidence.md) has every
-number with its command, seeds and intervals, and the claims that did *not* hold.
+{maxpo[1]} and {grpo[1]}; the best possible is {possible[8]} and {possible[16]}. Where one answer is as good as
+another, on plain Countdown with {plain_seeds}, pass@8 is {plain_maxpo[8]} against {plain_grpo[8]} and pass@1
+{plain_maxpo[1]} against {plain_grpo[1]}. **When not to.** You deploy one try: chosen for pass@1, GRPO is {ahead} ahead
+in the first of these tasks. Nothing has been measured with a large model yet. The [evidence](docs/evidence.md) has
+every number with its command, seeds and intervals, and the claims that did *not* hold.
 """
 
 
