@@ -3,7 +3,7 @@
     python examples/reproduction/in_verl.py outputs/hidden_digit/*-seed0
 
 verl scores a sample by the one problem that was drawn for its prompt. Here, as in train.py, it is compared with every
-problem that the prompt may stand for. Runs that are there already are skipped.
+problem that the prompt may stand for. Runs that are there already, from the same kind of processor, are skipped.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that have ended")
-    done = {(run.method, run.lr, run.seed) for run in read_runs(STUDY)}
+    done = {(run.start, run.method, run.lr, run.seed) for run in read_runs(STUDY)}
     for folder in parser.parse_args().runs:
         line = line_of(folder)
-        if (line["method"], line["lr"], line["seed"]) not in done:
+        if (line["about"]["cpu"], line["method"], line["lr"], line["seed"]) not in done:
             add_line(STUDY, line)
             print(f"added {folder.name}")
 
