@@ -29,6 +29,7 @@ from countdown import Problem, draw_problem, expressions, questions
 
 RESPONSE_LENGTH = 8  # four digits, three operators and the end
 SAMPLES = 32  # of each held-out prompt in an evaluation
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def advantages(rewards: Tensor, estimator: str, k: list[str]) -> Tensor:
@@ -45,23 +46,23 @@ def advantages(rewards: Tensor, estimator: str, k: list[str]) -> Tensor:
 def reward(answer: str, problem: Problem, graded: bool = False) -> float:
     """Score an answer: 1 for the target, and if graded 1/(1 + distance) for every valid expression."""
     value = expressions(problem.digits).get(answer)
-    if value is None:
-        return 0.0
-    return 1 / (1 + abs(value - problem.target)) if graded else float(value == problem.target)
+    if value is None or not graded:
+        return float(value == problem.target)
+    return 1 / (1 + abs(value - problem.target))
 
 
 class Policy:
     """A language model that answers prompts of equal length."""
 
     def __init__(self, folder: str) -> None:
-        self.model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).to(DEVICE)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         self.end, self.characters = tokenizer.eos_token_id, tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self.token_of = {character: token for token, character in enumerate(self.characters)}
 
     def encode(self, problems: list[Problem]) -> Tensor:
         """Return the tokens of their prompts, ``[prompts, length]``."""
-        return torch.tensor([[self.token_of[character] for character in problem.prompt] for problem in problems])
+        return torch.tensor([[self.token_of[c] for c in problem.prompt] for problem in problems], device=DEVICE)
 
     def decode(self, responses: Tensor) -> list[str]:
         """Return the text of responses up to their end."""
@@ -101,7 +102,7 @@ class Trainer:
         self.start = Policy(args.model) if args.kl else None
         self.train, self.held_out = questions("hidden_digit" if args.task == "hidden_digit" else "countdown")
         self.optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=args.lr, weight_decay=0.01)
-        self.rng, self.generator = random.Random(args.seed), torch.Generator().manual_seed(args.seed)
+        self.rng, self.generator = random.Random(args.seed), torch.Generator(DEVICE).manual_seed(args.seed)
 
     def update(self) -> dict[str, float]:
         """Sample, score, make one update and return what happened."""
@@ -109,8 +110,8 @@ class Trainer:
         asked = [draw_problem(self.rng.choice(self.train), self.rng) for _ in range(args.prompts)]
         prompts, asked = policy.encode(asked), [problem for problem in asked for _ in range(args.n)]
         responses = policy.sample(prompts, args.n, args.temperature, self.generator)
-        answers = zip(policy.decode(responses), asked, strict=True)
-        rewards = torch.tensor([reward(answer, problem, args.task == "closest") for answer, problem in answers])
+        scored = [reward(*pair, args.task == "closest") for pair in zip(policy.decode(responses), asked, strict=True)]
+        rewards = torch.tensor(scored, device=DEVICE)
         k = args.then_k if args.switch_step and self.step >= args.switch_step else args.k
         advantage = advantages(rewards.view(-1, args.n), args.estimator, k).view(-1, 1)
         mask = policy.mask(responses)
@@ -129,12 +130,11 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
-        signal = (advantage.view(-1, args.n) != 0).any(dim=1).float()
-        return {"reward": rewards.mean().item(), "signal": signal.mean().item()}
+        return {"reward": rewards.mean().item(), "signal": advantage.view(-1, args.n).any(dim=1).float().mean().item()}
 
     def evaluate(self, temperature: float = 1.0) -> dict[str, Any]:
         """Count the right samples of every held-out problem, in the order of the questions and their problems."""
-        generator, graded = torch.Generator().manual_seed(1), self.args.task == "closest"
+        generator, graded = torch.Generator(DEVICE).manual_seed(1), self.args.task == "closest"
         parts = torch.split(self.policy.encode([question[0] for question in self.held_out]), 75)
         answers = [a for p in parts for a in self.policy.decode(self.policy.sample(p, SAMPLES, temperature, generator))]
         given = [(q, answers[i * SAMPLES : (i + 1) * SAMPLES]) for i, q in enumerate(self.held_out)]
@@ -165,9 +165,9 @@ class Trainer:
             more = args.final_temperatures if self.step == args.steps else []
             result = {**self.evaluate(), **means, "seconds_per_step": round((time.time() - began) / len(done), 3)}
             lines += [json.dumps(one) for one in [result, *map(self.evaluate, more)]]
-            rng = [self.rng.getstate(), self.generator.get_state()]
-            state = {"step": self.step, "lines": lines, "rng": rng, "optimizer": self.optimizer.state_dict()}
-            torch.save({**state, "model": self.policy.model.state_dict()}, args.out / "state.new")
+            state = {"step": self.step, "lines": lines, "rng": [self.rng.getstate(), self.generator.get_state()]}
+            state |= {"optimizer": self.optimizer.state_dict(), "model": self.policy.model.state_dict()}
+            torch.save(state, args.out / "state.new")
             (args.out / "state.new").replace(saved)
             log.write_text("\n".join(lines) + "\n")
             print(self.step, means, flush=True)

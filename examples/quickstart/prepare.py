@@ -1,11 +1,11 @@
 """Make the quickstart's data and the small language model that it starts from.
 
-    python prepare.py --out DIR [--task hidden_digit]
+    python prepare.py --out DIR [--task hidden_digit] [--size 30M]
 
 writes DIR/train.parquet and DIR/test.parquet in verl's schema and DIR/model in Hugging Face format: a Qwen2 of about
 335,000 parameters, trained for one to two minutes to write valid expressions that come near the target. It solves
-about one problem in ten at the first try and half of them within eight. What exists already is kept. The tasks are
-those of countdown.py; DIR holds one of them.
+about one problem in ten at the first try and half of them within eight. The larger one, of 30 million parameters, wants
+a GPU. What exists already is kept. The tasks are those of countdown.py; DIR holds one of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import random
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,22 @@ from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 SEED = 0
 STEPS = 725
 BATCH_SIZE = 256
-LEARNING_RATE = 3e-3
 IGNORED = -100  # label of tokens without loss
 HIDDEN_DIGIT_ROWS = 16_384  # draws of a prompt and what it stands for this time; a thousand steps of 16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class Size(NamedTuple):
+    """Of a model, and the learning rate that suits it; the smallest head of vLLM's CPU attention has 32 dimensions."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    learning_rate: float
+
+
+SIZES = {"335k": Size(96, 256, 3, 3, 3e-3), "30M": Size(640, 1792, 6, 10, 5e-4)}
 
 
 def make_tokenizer(task: str = "countdown") -> Qwen2Tokenizer:
@@ -50,23 +63,23 @@ def make_tokenizer(task: str = "countdown") -> Qwen2Tokenizer:
     return tokenizer
 
 
-def make_model(tokenizer: Qwen2Tokenizer) -> Qwen2ForCausalLM:
-    """Return a Qwen2 with random weights; 32 is the smallest head size of vLLM's CPU attention."""
+def make_model(tokenizer: Qwen2Tokenizer, size: Size = SIZES["335k"]) -> Qwen2ForCausalLM:
+    """Return a Qwen2 with random weights."""
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=256,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        num_key_value_heads=3,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
         max_position_embeddings=64,
-        initializer_range=0.05,
+        initializer_range=0.05 * math.sqrt(96 / size.hidden),
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return Qwen2ForCausalLM(config)
+    return cast(Qwen2ForCausalLM, Qwen2ForCausalLM(config).to(DEVICE))
 
 
 def draw_answer(problem: Problem, rng: random.Random) -> str:
@@ -88,20 +101,20 @@ def draw_batch(train: list[Question], tokenizer: Qwen2Tokenizer, rng: random.Ran
     token_of = tokenizer.get_vocab()
     prompts = [[token_of[c] for c in problem.prompt] for problem in drawn]
     answers = [[token_of[c] for c in draw_answer(problem, rng)] + [tokenizer.eos_token_id] for problem in drawn]
-    input_ids = torch.tensor([p + a for p, a in zip(prompts, answers, strict=True)])
+    input_ids = torch.tensor([p + a for p, a in zip(prompts, answers, strict=True)], device=DEVICE)
     labels = input_ids.clone()
     labels[:, : len(prompts[0])] = IGNORED
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[Question]) -> None:
+def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[Question], rate: float) -> None:
     """Train on demonstrations of the training problems."""
     rng = random.Random(SEED)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     for step in range(STEPS):
         cosine = 0.5 * (1 + math.cos(math.pi * step / STEPS))
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
+            group["lr"] = rate * min(1, (step + 1) / 50) * (0.02 + 0.98 * cosine)
         loss = model(**draw_batch(train, tokenizer, rng)).loss
         optimizer.zero_grad()
         loss.backward()
@@ -111,12 +124,12 @@ def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[
             print(f"  warm start: step {step + 1:3d} of {STEPS}, loss {loss.item():.3f}", flush=True)
 
 
-def save_model(folder: Path, task: str, train: list[Question]) -> None:
+def save_model(folder: Path, task: str, train: list[Question], size: Size) -> None:
     """Make, train and save model and tokenizer."""
     torch.manual_seed(SEED)
     tokenizer = make_tokenizer(task)
-    model = make_model(tokenizer)
-    train_model(model, tokenizer, train)
+    model = make_model(tokenizer, size)
+    train_model(model, tokenizer, train, size.learning_rate)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished)
@@ -156,6 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="see countdown.py (default: %(default)s)")
+    parser.add_argument("--size", choices=SIZES, default="335k", help="of the model, in parameters (default: 335k)")
     arguments = parser.parse_args()
     out, task = cast(Path, arguments.out), cast(str, arguments.task)
     out.mkdir(parents=True, exist_ok=True)
@@ -165,7 +179,7 @@ def main() -> None:
     save_problems(out / "test.parquet", "test", test_rows)
     print(f"  {len(train_rows)} training and {len(test_rows)} held-out problems in {out}")
     if not (out / "model").exists():
-        save_model(out / "model", task, train)
+        save_model(out / "model", task, train, SIZES[arguments.size])
     print(f"  starting model in {out / 'model'}")
 
 

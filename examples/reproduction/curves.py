@@ -39,8 +39,8 @@ class Run:
 
     @property
     def start(self) -> str:
-        """The processor on which its starting model was made: every machine makes that model anew."""
-        return str(self.about.get("cpu", ""))
+        """The GPU or processor on which its starting model was made: every machine makes that model anew."""
+        return str(self.about.get("gpu", self.about.get("cpu", "")))
 
     @property
     def block(self) -> tuple[str, int]:

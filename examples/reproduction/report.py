@@ -216,7 +216,7 @@ def _start_and_optimum(study: str, blank: list[str]) -> list[list[object]]:
         return []
     start = [number(float(reported_half(runs[0].pass_at_k(k, 0)).mean())) for k in KS]
     rows: list[list[object]] = [["start", *blank, *start, ""]]
-    if study == "hidden_digit":
+    if STUDIES[study].task == "hidden_digit":
         prompts = reported_prompts(study)
         rows.append(["best possible", *blank, *[number(optimum(prompts, {k: 1.0}, k)) for k in KS], ""])
     return rows

@@ -43,6 +43,7 @@ class Study:
     rates: Sequence[float] = (4e-5, 8e-5, 2e-5, 1.6e-4)
     seeds: Sequence[int] = SEEDS
     common: Mapping[str, object] = field(default_factory=dict)
+    size: str = "335k"  # of the model
 
     def methods(self) -> list[Method]:
         """Return the methods in order."""
@@ -110,6 +111,13 @@ STUDIES = {
         steps=600,
         groups=[(GRPO, MAXPO, ALL), (*GRPO_VARIANTS, *OTHERS, *LARGE_GROUPS)],
         common={"final-temperatures": [1.25, 1.5, 2.0]},
+    ),
+    "hidden_digit_30M": Study(
+        task="hidden_digit",
+        size="30M",
+        steps=600,
+        groups=[(GRPO, MAXPO, ALL)],
+        rates=(5e-6, 1e-5, 2.5e-6, 2e-5),
     ),
     "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS]),
     "closest": Study(

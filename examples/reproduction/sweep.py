@@ -29,13 +29,16 @@ from studies import STUDIES, Job, Study
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+ENVIRONMENT["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"] = "1"  # products in TF32 on a GPU
 
 
-def start_of(task: str, out: Path) -> Path:
-    """Return the folder of a task's starting model; make it if it is not there."""
-    folder = out / "start" / ("hidden_digit" if task == "hidden_digit" else "countdown")
+def start_of(study: Study, out: Path) -> Path:
+    """Return the folder of a study's starting model; make it if it is not there."""
+    task = "hidden_digit" if study.task == "hidden_digit" else "countdown"
+    folder = out / "start" / f"{task}-{study.size}"
     if not (folder / "model").exists():
-        command = [sys.executable, ROOT / "examples/quickstart/prepare.py", "--task", folder.name, "--out", folder]
+        prepare = ROOT / "examples/quickstart/prepare.py"
+        command = [sys.executable, prepare, "--task", task, "--size", study.size, "--out", folder]
         subprocess.run(list(map(str, command)), check=True, env=ENVIRONMENT)
     return folder / "model"
 
@@ -63,6 +66,7 @@ def about_this_machine() -> dict[str, Any]:
         "date": datetime.now(timezone.utc).date().isoformat(),
         "cpu": cpu[0] if cpu else platform.machine(),
         "torch": torch.__version__,
+        **({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
     }
 
 
@@ -93,7 +97,7 @@ class Sweep:
 
     def __init__(self, name: str, out: Path, processes: int) -> None:
         self.name, self.study, self.out = name, STUDIES[name], out / name
-        self.model = start_of(self.study.task, out)
+        self.model = start_of(self.study, out)
         self.running: dict[str, tuple[Job, subprocess.Popen[bytes], float]] = {}
         self.failed: set[str] = set()
         self.processes = processes

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from curves import RESULTS
 from scipy.stats import t as student_t
+from studies import STUDIES
 from sweep import ENVIRONMENT, ROOT, about_this_machine, start_of
 from torch import Tensor
 
@@ -241,7 +242,7 @@ def main() -> None:
     done = (
         [json.loads(line)["start"] for line in args.results.read_text().splitlines()] if args.results.exists() else []
     )
-    model = start_of("countdown", args.out.resolve())
+    model = start_of(STUDIES["countdown"], args.out.resolve())
     for start in STARTS:
         if start.name not in done:
             policy = trained_policy(model, args.out.resolve() / "trained") if start.trained else Policy(str(model))
