@@ -78,24 +78,25 @@ def _hotter() -> Measured:
     ]
 
 
-def _forgets(method: str, k: int) -> Measured:
+def _forgets(study: str, method: str, k: int) -> Measured:
     measured = []
-    for rate, run in sorted(scan_of(compare("hidden_digit").runs, method).items()):
+    for rate, run in sorted(scan_of(compare(study).runs, method).items()):
         final = reported_half(run.pass_at_k(k, run.steps[-1]))
         measured.append((rate_text(rate), estimate(best_checkpoint(run, k).reported[None], final[None])))
     return measured
 
 
-def tuned_for(k: int) -> Measured:
+def tuned_for(k: int, study: str) -> Measured:
     """Return how far GRPO is ahead of MaxPO at k if the rate and the step of both are chosen for that k."""
     best = {}
     for method in ("grpo", "maxpo"):
-        runs = scan_of(compare("hidden_digit").runs, method).values()
+        runs = scan_of(compare(study).runs, method).values()
         best[method] = max((best_checkpoint(run, k) for run in runs), key=lambda checkpoint: checkpoint.validation)
     return [(f"@{k} best", estimate(best["grpo"].reported[None], best["maxpo"].reported[None]))]
 
 
 SWEEP = "`sweep.py {}`"
+LARGER = "hidden_digit_30M"
 CLAIMS = (
     Claim(
         "The L2O baseline has less gradient variance than no baseline", "MaxPO, abstract", "`variance.py`",
@@ -127,15 +128,31 @@ CLAIMS = (
         lambda: compared("hidden_digit", "maxpo", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
     ),
     Claim(
+        "... with 30 million parameters too", "ours", SWEEP.format(LARGER),
+        lambda: compared(LARGER, "maxpo", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
+    ),
+    Claim(
         "There, GRPO's pass@16 falls while it trains (each learning rate: the best step less the last)", "ours",
-        SWEEP.format("hidden_digit"), lambda: _forgets("grpo", 16),
+        SWEEP.format("hidden_digit"), lambda: _forgets("hidden_digit", "grpo", 16),
+    ),
+    Claim(
+        "... with 30 million parameters too", "ours", SWEEP.format(LARGER), lambda: _forgets(LARGER, "grpo", 16),
     ),
     Claim(
         "MaxPO pays for it at pass@1", "ours", SWEEP.format("hidden_digit"),
         lambda: compared("hidden_digit", "grpo", "maxpo", (1, "best"), (1, "final")),
     ),
     Claim(
-        "... if rate and step are chosen by pass@1", "ours", SWEEP.format("hidden_digit"), lambda: tuned_for(1),
+        "... if rate and step are chosen by pass@1", "ours", SWEEP.format("hidden_digit"),
+        lambda: tuned_for(1, "hidden_digit"),
+    ),
+    Claim(
+        "... with 30 million parameters", "ours", SWEEP.format(LARGER),
+        lambda: compared(LARGER, "grpo", "maxpo", (1, "best"), (1, "final")),
+    ),
+    Claim(
+        "... with these, if rate and step are chosen by pass@1", "ours", SWEEP.format(LARGER),
+        lambda: tuned_for(1, LARGER),
     ),
     Claim(
         "An entropy bonus, a KL term or a higher temperature in training does not close the gap", "ours",
@@ -149,7 +166,11 @@ CLAIMS = (
         lambda: compared("hidden_digit", "all", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
     ),
     Claim(
-        "... and at pass@1", "MaxRL, abstract", SWEEP.format("hidden_digit"),
+        "... with 30 million parameters too", "ours", SWEEP.format(LARGER),
+        lambda: compared(LARGER, "all", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
+    ),
+    Claim(
+        "MaxRL (`all`) beats GRPO at pass@1", "MaxRL, abstract", SWEEP.format("hidden_digit"),
         lambda: compared("hidden_digit", "all", "grpo", (1, "best"), (1, "final")),
     ),
     Claim(
@@ -173,7 +194,7 @@ CLAIMS = (
         "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "`in_verl.sh`",
         lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),
     ),
-    Claim("The same with large models", "MaxPO, PKPO, MaxRL", "", lambda: []),
+    Claim("The same with larger models", "MaxPO, PKPO, MaxRL", "", lambda: []),
 )  # fmt: skip
 
 

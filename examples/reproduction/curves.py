@@ -112,7 +112,8 @@ def scan_of(runs: Iterable[Run], method: str) -> dict[float, Run]:
 
 def rate_text(rate: float) -> str:
     """Return a learning rate as 1.6e-4."""
-    return f"{rate:.1e}".replace(".0e", "e").replace("e-0", "e-")
+    mantissa, exponent = f"{rate:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 class Estimate(NamedTuple):

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Study 3: hidden digit in verl (FSDP2 and vLLM, on CPU) with GRPO, MaxPO and MaxRL, each at its best learning rate in
-# plain PyTorch. A run takes about a quarter of an hour on two free cores; runs that have ended are kept.
+# plain PyTorch, evaluated before training and after it. A run takes about half an hour on two free cores; runs that have
+# ended are kept.
 #   SEEDS="0 1 2" STEPS=400 examples/reproduction/in_verl.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,8 +11,8 @@ for SEED in ${SEEDS:-0 1 2}; do
     for ESTIMATOR in ${ESTIMATORS:-grpo maxpo maxrl}; do
         LR=$(python examples/reproduction/report.py --best-rate hidden_digit "${ESTIMATOR/maxrl/all}")
         export SEED ESTIMATOR LR
-        examples/quickstart/quickstart.sh trainer.test_freq=100
-        run=$(examples/quickstart/quickstart.sh --settings trainer.test_freq=100 | sed -n 's/^RUN=//p')
+        examples/quickstart/quickstart.sh trainer.test_freq="$STEPS"
+        run=$(examples/quickstart/quickstart.sh --settings trainer.test_freq="$STEPS" | sed -n 's/^RUN=//p')
         python examples/reproduction/in_verl.py "$run"
     done
 done

@@ -50,7 +50,7 @@ def draw_curves(study: str, file: Path) -> None:
                 label = f"{LABELS[method]} ({seeds})"
                 ax.plot(runs[0].steps, values.mean(axis=0), color=colour, marker="o", ms=3, label=label)
                 ax.fill_between(runs[0].steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
-        if study == "hidden_digit":
+        if STUDIES[study].task == "hidden_digit":
             ax.axhline(optimum(_prompts(study), {k: 1.0}, k), color="black", ls=":", label="best possible")
         ax.set(title=f"best of {k}" if study == "closest" else f"pass@{k}", xlabel="step")
         ax.grid(alpha=0.3)
