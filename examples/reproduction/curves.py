@@ -33,6 +33,11 @@ class Run:
     evaluations: tuple[dict[str, Any], ...]
     about: dict[str, Any]
 
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Run:
+        """Return the run of a line."""
+        return cls(**{**line, "evaluations": tuple(line["evaluations"])})
+
     def at(self, step: int, temperature: float = 1.0) -> dict[str, Any]:
         """Return the evaluation of a step."""
         return next(e for e in self.evaluations if (e["step"], e["temperature"]) == (step, temperature))
@@ -100,7 +105,7 @@ def read_runs(study: str) -> list[Run]:
     """Read the finished runs of a study."""
     file = RESULTS / f"{study}.jsonl"
     lines = file.read_text().splitlines() if file.exists() else []
-    return [Run(**{**one, "evaluations": tuple(one["evaluations"])}) for one in map(json.loads, lines)]
+    return [Run.of(json.loads(line)) for line in lines]
 
 
 def scan_of(runs: Iterable[Run], method: str) -> dict[float, Run]:

@@ -15,7 +15,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from curves import read_runs
+from curves import Run, read_runs
 from sweep import about_this_machine, add_line, compact
 
 from verl_maxpo.evaluate.summary import read_settings
@@ -57,10 +57,11 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that have ended")
-    done = {(run.start, run.method, run.lr, run.seed) for run in read_runs(STUDY)}
+    done = {(run.method, run.lr, run.block) for run in read_runs(STUDY)}
     for folder in parser.parse_args().runs:
         line = line_of(folder)
-        if (line["about"]["cpu"], line["method"], line["lr"], line["seed"]) not in done:
+        run = Run.of(line)
+        if (run.method, run.lr, run.block) not in done:
             add_line(STUDY, line)
             print(f"added {folder.name}")
 

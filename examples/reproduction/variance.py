@@ -35,6 +35,7 @@ from torch import Tensor
 from verl_maxpo import max_at_k_advantages
 
 sys.path.insert(0, str(ROOT / "examples" / "pytorch"))
+import train
 from train import Policy, reward
 
 sys.path.insert(0, str(ROOT / "examples" / "quickstart"))
@@ -239,6 +240,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "variance.jsonl", help="starts in it are skipped")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    train.DEVICE = "cpu"  # a GPU gains nothing with a model and sums of this size
     done = (
         [json.loads(line)["start"] for line in args.results.read_text().splitlines()] if args.results.exists() else []
     )
