@@ -189,10 +189,10 @@ In a task of that kind, each method at its best learning rate and step:
 {table}
 
 Nothing larger has been measured yet. Where one answer is as good as another, on plain Countdown with {plain_seeds},
-MaxPO's pass@8 is {plain_maxpo[8]} against GRPO's {plain_grpo[8]} and pass@1 {plain_maxpo[1]} against {plain_grpo[1]}. **When not to.**
-You deploy one try: chosen for pass@1, GRPO is {ahead} ahead in the task of the table, with 30 million parameters
-{large_ahead}. The [evidence](docs/evidence.md) has every number with its command, seeds and intervals, and the claims
-that did *not* hold.
+MaxPO's pass@8 is {plain_maxpo[8]} against GRPO's {plain_grpo[8]} and pass@1 {plain_maxpo[1]} against {plain_grpo[1]}.
+**When not to.** You deploy one try: chosen for pass@1, GRPO is {ahead} ahead in the task of the table, with 30 million
+parameters {large_ahead}. The [evidence](docs/evidence.md) has every number with its command, seeds and intervals, and
+the claims that did *not* hold.
 """
 
 
