@@ -54,15 +54,15 @@ def reward(answer: str, problem: Problem, graded: bool = False) -> float:
 class Policy:
     """A language model that answers prompts of equal length."""
 
-    def __init__(self, folder: str) -> None:
-        self.model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).to(DEVICE)
+    def __init__(self, folder: str, device: str = DEVICE) -> None:
+        self.model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
         tokenizer = AutoTokenizer.from_pretrained(folder)
         self.end, self.characters = tokenizer.eos_token_id, tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         self.token_of = {character: token for token, character in enumerate(self.characters)}
 
     def encode(self, problems: list[Problem]) -> Tensor:
         """Return the tokens of their prompts, ``[prompts, length]``."""
-        return torch.tensor([[self.token_of[c] for c in problem.prompt] for problem in problems], device=DEVICE)
+        return torch.tensor([[self.token_of[c] for c in one.prompt] for one in problems], device=self.model.device)
 
     def decode(self, responses: Tensor) -> list[str]:
         """Return the text of responses up to their end."""

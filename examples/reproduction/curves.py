@@ -22,6 +22,11 @@ RESULTS = Path(__file__).parent / "results"
 Values = NDArray[np.float64]
 
 
+def hardware(about: dict[str, Any]) -> str:
+    """Return the GPU, or without one the processor, that a result is from."""
+    return str(about.get("gpu", about["cpu"]))
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One line of a results file."""
@@ -44,8 +49,8 @@ class Run:
 
     @property
     def start(self) -> str:
-        """The GPU or processor on which its starting model was made: every machine makes that model anew."""
-        return str(self.about.get("gpu", self.about.get("cpu", "")))
+        """The hardware on which its starting model was made: every machine makes that model anew."""
+        return hardware(self.about)
 
     @property
     def block(self) -> tuple[str, int]:

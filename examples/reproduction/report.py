@@ -26,6 +26,7 @@ from curves import (
     best_checkpoint,
     compare,
     estimate,
+    hardware,
     rate_text,
     reported_half,
     scan_of,
@@ -58,7 +59,7 @@ def methods_table(study: str) -> str:
     rows: list[list[object]] = []
     for method, runs in comparison.methods.items():
         steps = [best_checkpoint(run, 8).step for run in runs]
-        values = [number(comparison.values(method, k, "best").mean()) for k in KS]
+        values = _means(comparison, method, "best").values()
         against = _against(comparison, method, 8, "best")
         tried = comparison.rates_tried(method)
         rows.append(
@@ -81,7 +82,7 @@ def final_table(study: str) -> str:
     comparison = compare(study)
     rows = []
     for method, runs in comparison.methods.items():
-        values = [number(comparison.values(method, k, "final").mean()) for k in KS]
+        values = _means(comparison, method, "final").values()
         differences = [_against(comparison, method, k, "final") for k in (1, 8, 16)]
         rows.append([method, rate_text(runs[0].lr), len(runs), *values, *differences])
     head = ["method", "learning rate", "seeds", *[f"@{k}" for k in KS]]
@@ -131,8 +132,7 @@ def temperatures_table(study: str) -> str:
     rows = []
     for method in [m for m in ("grpo", "maxpo", "all") if m in comparison.methods]:
         for temperature in (1.0, 1.25, 1.5, 2.0):
-            values = [comparison.values(method, k, "final", temperature) for k in KS]
-            rows.append([method, temperature, *[number(one.mean()) for one in values]])
+            rows.append([method, temperature, *_means(comparison, method, "final", temperature).values()])
     return table(["method", "temperature", *[f"pass@{k}" for k in KS]], rows)
 
 
@@ -173,7 +173,7 @@ def provenance_table() -> str:
         seeds = sorted({line["seed"] for line in lines if "seed" in line}) or [0]
         command = "sweep.py " + name if name in STUDIES else {"in_verl": "in_verl.sh"}.get(name, f"{name}.py")
         dates, commits = ([*dict.fromkeys(one[key] for one in about)] for key in ("date", "commit"))
-        processors = [*dict.fromkeys(one.get("gpu", one["cpu"]) for one in about)]
+        processors = [*dict.fromkeys(map(hardware, about))]
         seconds = sum(one.get("seconds", 0) for one in about)
         rows.append(
             [name, f"`{command}`", len(lines), " ".join(map(str, seeds)), f"{seconds / 3600:.1f}" if seconds else "",
@@ -200,8 +200,10 @@ def when_to_use() -> str:
     """The paragraph of the project's README."""
     rows: list[list[object]] = []
     for study, size in (("hidden_digit", "335,000 parameters"), (LARGER, "30 million parameters")):
+        comparison = compare(study)
         for method, name in (("grpo", "GRPO"), ("maxpo", "MaxPO, k = 4")):
-            rows.append([size, name, len(compare(study).methods[method]), *_best(study, method).values()])
+            means = _means(comparison, method, "best").values()
+            rows.append([size, name, len(comparison.methods[method]), *means])
     possible = [number(optimum(reported_prompts("hidden_digit"), {k: 1.0}, k)) for k in KS]
     rows.append(["", "best possible", "", *possible])
     text = WHEN_TO_USE.strip().format(
@@ -209,8 +211,8 @@ def when_to_use() -> str:
         ahead=number(tuned_for(1, "hidden_digit")[0][1].mean, 2),
         large_ahead=number(tuned_for(1, LARGER)[0][1].mean, 2),
         plain_seeds=f"{len(compare('countdown').methods['maxpo'])} seeds",
-        plain_maxpo=_best("countdown", "maxpo"),
-        plain_grpo=_best("countdown", "grpo"),
+        plain_maxpo=_means(compare("countdown"), "maxpo", "best"),
+        plain_grpo=_means(compare("countdown"), "grpo", "best"),
     )
     paragraphs = text.split("\n\n")
     return "\n\n".join(
@@ -218,8 +220,8 @@ def when_to_use() -> str:
     )
 
 
-def _best(study: str, method: str) -> dict[int, str]:
-    return {k: number(compare(study).values(method, k, "best").mean()) for k in KS}
+def _means(comparison: Comparison, method: str, when: str, temperature: float = 1.0) -> dict[int, str]:
+    return {k: number(comparison.values(method, k, when, temperature).mean()) for k in KS}
 
 
 def _against(comparison: Comparison, method: str, k: int, when: str) -> str:

@@ -35,7 +35,6 @@ from torch import Tensor
 from verl_maxpo import max_at_k_advantages
 
 sys.path.insert(0, str(ROOT / "examples" / "pytorch"))
-import train
 from train import Policy, reward
 
 sys.path.insert(0, str(ROOT / "examples" / "quickstart"))
@@ -226,7 +225,7 @@ def trained_policy(model: Path, out: Path) -> Policy:
     ]
     command += ["--lr", "1.2e-4", "--steps", "300", "--eval-every", "300"]
     subprocess.run(list(map(str, command)), check=True, env=ENVIRONMENT)
-    policy = Policy(str(model))
+    policy = Policy(str(model), "cpu")
     policy.model.load_state_dict(torch.load(out / "state.pt", weights_only=False)["model"])
     return policy
 
@@ -240,14 +239,15 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "variance.jsonl", help="starts in it are skipped")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    train.DEVICE = "cpu"  # a GPU gains nothing with a model and sums of this size
     done = (
         [json.loads(line)["start"] for line in args.results.read_text().splitlines()] if args.results.exists() else []
     )
     model = start_of(STUDIES["countdown"], args.out.resolve())
     for start in STARTS:
         if start.name not in done:
-            policy = trained_policy(model, args.out.resolve() / "trained") if start.trained else Policy(str(model))
+            policy = (
+                trained_policy(model, args.out.resolve() / "trained") if start.trained else Policy(str(model), "cpu")
+            )
             result = {**measure(policy, start, args.batches, args.seed), "about": about_this_machine()}
             with args.results.open("a") as file:
                 file.write(json.dumps(result, separators=(",", ":")) + "\n")
