@@ -21,7 +21,7 @@ def test_tables_are_those_of_the_code(file: str) -> None:
 def test_links_to_files_lead_somewhere(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
     targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
-    missing = [target for target in targets if target and not (ROOT / Path(page).parent / target).exists()]
+    missing = [target for target in targets if target and not (ROOT / Path(page).parent / target).is_file()]
     assert not missing
 
 

@@ -60,10 +60,9 @@ def test_the_metadata(wheel: Path) -> None:
         metadata = email.message_from_bytes(archive.read(f"{about}/METADATA"))
         assert archive.read(f"{about}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
     assert metadata["License-Expression"] == "Apache-2.0"
-    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL"))
-    assert {"Repository", "Documentation", "Changelog", "Issues", "Paper"} == set(urls)
+    assert metadata.get_all("Project-URL") == ["Paper, https://arxiv.org/abs/2606.06080"]  # no public home yet
     targets = re.findall(r"\]\(([^)]+)\)", metadata.get_payload())
-    assert len(targets) > 10
+    assert len(targets) >= 5
     assert all(target.startswith("https://") for target in targets)  # else they would lead nowhere on PyPI
 
 
