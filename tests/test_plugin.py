@@ -61,7 +61,7 @@ def test_a_broken_plugin_warns_with_the_cause(run_python: RunPython) -> None:
 
 
 def test_a_feature_that_fails_takes_no_other_with_it(run_python: RunPython) -> None:
-    result = run_python(f"import sys; sys.modules['verl_maxpo.rewards.verdicts'] = None; import verl; {SHOW}")
+    result = run_python(f"import sys; sys.modules['verl_maxpo.rewards.adapters.verdicts'] = None; import verl; {SHOW}")
     assert OURS in result.stdout, result.stderr
     assert "reward.reward_manager.name=verifier will be unknown" in result.stderr
 

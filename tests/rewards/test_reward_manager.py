@@ -18,11 +18,11 @@ from verl.experimental.reward_loop.reward_manager import get_reward_manager_cls
 from verl.trainer.ppo.reward import load_reward_manager
 
 from verl_maxpo.rewards.adapters import custom_reward_function, registration
-from verl_maxpo.rewards.verdicts import FIRST_RESPONSES, NoVerdictError
+from verl_maxpo.rewards.adapters.verdicts import FIRST_RESPONSES, NoVerdictError, watch_verdicts
+from verl_maxpo.rewards.result import Status
 
-TEXTS = {"pred", "data_source", "reason"}
-NUMBERS = {"score", "raw_score", "acc", "format_ok", "timed_out", "verifier_error", "unscored", "refused"}
-KEYS = TEXTS | NUMBERS
+TEXTS = {"status", "reason", "answer", "data_source"}
+KEYS = {"acc", *TEXTS}
 
 
 class Tokenizer:
@@ -55,13 +55,14 @@ def batch(*rows, length=40):
 ROWS = [("so #### 72", "72"), ("#### 71", "72"), ("no idea", "72"), ("", "72")]
 
 
-def manager(**options):
+def manager(transfer_queue=None, **options):
     reward = {
         "reward_manager": {"source": "register", "name": "verifier"},
         "custom_reward_function": {"path": None},
         "reward_kwargs": {"data_sources": ["openai/gsm8k"], **options},
     }
-    return load_reward_manager(OmegaConf.create({"reward": reward}), Tokenizer())
+    config = {"reward": reward, "transfer_queue": transfer_queue or {}}
+    return load_reward_manager(OmegaConf.create(config), Tokenizer())
 
 
 def score(manager, *rows):
@@ -79,13 +80,12 @@ def test_rewards_and_extra_information():
     assert [result["reward_score"] for result in results] == [1.0, 0.0, 0.0, 0.0]
     infos = [result["reward_extra_info"] for result in results]
     assert [info["acc"] for info in infos] == [1.0, 0.0, 0.0, 0.0]
-    assert [info["pred"] for info in infos] == ["72", "71", "", ""]
-    assert [info["format_ok"] for info in infos] == [1.0, 1.0, 0.0, 0.0]
+    assert [info["answer"] for info in infos] == ["72", "71", "", ""]
+    assert [info["status"] for info in infos] == ["ok", "ok", "no_answer", "no_answer"]
     for info in infos:
         assert set(info) == KEYS
-        assert all(
-            isinstance(value, float) for key, value in info.items() if key not in ("pred", "data_source", "reason")
-        )
+        assert {name for name, value in info.items() if type(value) is str} == TEXTS
+        assert (info["reason"] == "") == (info["status"] == "ok")
 
 
 def test_mapping_of_scores_and_format_bonus():
@@ -133,8 +133,7 @@ def toy_manager(**options):
 def test_what_has_no_verdict_is_counted_and_reported(caplog):
     results = score(toy_manager(timeout_score=-0.5, crash_score=-0.25), ("1", "1"), ("spin", "1"), ("raise", "1"))
     assert [result["reward_score"] for result in results] == [1.0, -0.5, -0.25]
-    assert [result["reward_extra_info"]["timed_out"] for result in results] == [0.0, 1.0, 0.0]
-    assert [result["reward_extra_info"]["verifier_error"] for result in results] == [0.0, 0.0, 1.0]
+    assert [result["reward_extra_info"]["status"] for result in results] == ["ok", "timeout", "crash"]
     assert "1 response(s) so far without a verdict, status timeout; the last is of openai/gsm8k" in caplog.text
     assert "status crash; the last is of openai/gsm8k: ZeroDivisionError: division by zero" in caplog.text
 
@@ -166,7 +165,22 @@ def test_as_a_custom_reward_function_of_the_naive_manager():
     naive = load_reward_manager(OmegaConf.create({"reward": reward}), Tokenizer())
     results = score(naive, *ROWS)
     assert [result["reward_score"] for result in results] == [1.5, 0.5, 0.0, 0.0]
-    assert set(results[0]["reward_extra_info"]) == KEYS
+    assert set(results[0]["reward_extra_info"]) == {"score", *KEYS}
+
+
+@pytest.mark.parametrize("in_v1", [True, False])
+def test_values_of_a_source_are_columns_in_verls_v1_trainer(in_v1):
+    """Others of verl's trainers read the names of the columns off the first sample."""
+    from support import toy_reward
+
+    route = {"verifier": "python_function", "path": toy_reward.__file__, "name": "judged"}
+    options = {"routes": {"openai/gsm8k": route}, "timeout": 1.0}
+    loaded = manager(transfer_queue={"enable": in_v1}, **options)
+    infos = [result["reward_extra_info"] for result in run_of("spin", "1", "spin", "other", "1", loaded=loaded)]
+    found = [{name: info[name] for name in info.keys() - KEYS} for info in infos]
+    assert found == ([{}, {"judge": 0.5}, {"judge": None}, {"judge": None}, {"judge": 0.5}] if in_v1 else [{}] * 5)
+    assert [info["status"] for info in infos] == ["timeout", "ok", "timeout", "crash", "ok"]
+    assert "the same values, got grade, and before that judge" in infos[3]["reason"]
 
 
 def test_one_pool_for_all_calls_of_the_custom_reward_function():
@@ -195,16 +209,16 @@ def test_a_response_without_a_verdict_never_pays_and_says_why():
     spin, crash, right = run_of("spin", "raise", "1", loaded=toy_manager(score_range=[-1, 1]))
     assert [result["reward_score"] for result in (spin, crash, right)] == [-1.0, -1.0, 1.0]
     infos = [result["reward_extra_info"] for result in (spin, crash, right)]
-    assert [info["unscored"] for info in infos] == [1.0, 1.0, 0.0]
+    assert [info["status"] for info in infos] == ["timeout", "crash", "ok"]
     assert "stopped after 1 s" in infos[0]["reason"]
     assert "ZeroDivisionError" in infos[1]["reason"]
     assert infos[2]["reason"] == ""
 
 
-def test_what_is_refused_is_a_column_and_a_warning(caplog):
+def test_what_is_refused_has_a_reason_and_a_warning(caplog):
     write, right = (result["reward_extra_info"] for result in run_of("write", "1"))
-    assert [write["refused"], right["refused"]] == [1.0, 0.0]
-    assert write["reason"]
+    assert "refused: open" in write["reason"]
+    assert right["reason"] == ""
     assert "1 response(s) so far " in caplog.text
 
 
@@ -226,7 +240,7 @@ def test_a_function_gets_what_verl_passes_to_its_own():
     assert "'num_turns': 3" in expected
     route = {"verifier": "python_function", "path": toy_reward.__file__, "name": "echo_extra_info"}
     ours = run_of("1", loaded=manager(routes={"openai/gsm8k": route}), **columns)
-    assert ours[0]["reward_extra_info"]["pred"] == expected
+    assert ours[0]["reward_extra_info"]["answer"] == expected
 
 
 def test_the_data_source_is_in_the_column_that_verl_names():
@@ -243,7 +257,7 @@ def test_a_run_without_any_verdict_stops_with_the_cause():
         run_of(*["raise"] * FIRST_RESPONSES, loaded=broken)
     with pytest.raises(NoVerdictError):
         run_of("raise", loaded=broken)
-    assert run_of("1", "raise", loaded=broken)[1]["reward_extra_info"]["unscored"] == 1.0
+    assert run_of("1", "raise", loaded=broken)[1]["reward_extra_info"]["status"] == "crash"
 
 
 class Trainer:
@@ -257,11 +271,14 @@ class Trainer:
     def _val_metrics_update(
         self, data_sources, sample_uids, reward_extra_infos_dict, sample_turns, expected_acc_counts=None
     ):
-        return "metrics"
+        return {"val-core/apps/reward/mean@1": 1.0}
 
 
-def reported(unscored, rows):
-    return {"unscored": [unscored] * rows, "data_source": ["apps"] * rows, "reason": ["no service"] * rows}
+def reported(*statuses):
+    """The columns of the reward manager for a validation; None for a session that failed."""
+    known = {"data_source": "apps", "reason": "no service"}
+    columns = {name: [None if status is None else value for status in statuses] for name, value in known.items()}
+    return {"status": list(statuses), **columns}
 
 
 @pytest.fixture
@@ -269,35 +286,75 @@ def hooked():
     """A trainer of its own class under the hook."""
     module = types.ModuleType("verl.trainer.ppo.v1.trainer_base")
     module.PPOTrainer = type("PPOTrainer", (), dict(vars(Trainer)))
-    registration.watch_first_verdicts(module)
+    watch_verdicts(module)
     return module.PPOTrainer()
 
 
+def validate(hooked, *statuses):
+    sources = ["apps" if i % 2 else "taco" for i in range(len(statuses))]
+    return hooked._val_metrics_update(sources, [], reward_extra_infos_dict=reported(*statuses), sample_turns=[])
+
+
 def test_verls_v1_trainer_stops_in_validation(hooked):
-    assert hooked._val_metrics_update([], [], reported(1.0, 40), []) == "metrics"
+    validate(hooked, *["timeout"] * 40)
     with pytest.raises(NoVerdictError, match=r"first 64 responses .* apps: no service"):
-        hooked._val_metrics_update([], [], reward_extra_infos_dict=reported(1.0, 40), sample_turns=[])
+        validate(hooked, *["crash"] * 40)
 
 
-@pytest.mark.parametrize("kind", [list, lambda rows: NonTensorStack(*map(NonTensorData, rows))])
-def test_verls_v1_trainer_stops_in_training_unless_there_was_a_verdict(hooked, monkeypatch, kind):
-    """The queue returns a column as a list or as a stack of tensordict's, by its backend."""
+def shares(prefix, **given):
+    return {f"{prefix}/{status.value}": given.get(status.value, 0.0) for status in Status}
+
+
+def test_validation_logs_the_share_of_each_status_of_a_source(hooked):
+    metrics = validate(hooked, "ok", "no_answer", "ok", "timeout", "crash", None, "ok", None)
+    expected = shares("val-aux/taco/status", ok=0.75, crash=0.25)
+    expected |= shares("val-aux/apps/status", no_answer=0.5, timeout=0.5)
+    assert metrics == {"val-core/apps/reward/mean@1": 1.0} | expected
+
+
+@pytest.mark.parametrize("columns", [{}, {"status": []}, {"status": ["fine"], "reason": [""], "data_source": ["a"]}])
+def test_other_reward_managers_have_no_statuses(hooked, columns):
+    assert hooked._val_metrics_update(["a"], [], columns, []) == {"val-core/apps/reward/mean@1": 1.0}
+
+
+def trained(hooked, monkeypatch, rows, kind=list):
+    """Compute the advantages of a step whose rows, by key, have these statuses; None is padding."""
     import transfer_queue
 
-    row = {name: values[0] for name, values in reported(1.0, 1).items()}
-    extra_fields = kind([{"reward_extra_info": row}, {}] * 64)
+    infos = [{"reward_extra_info": {k: v[0] for k, v in reported(status).items()}} for status in rows.values()]
+    extra_fields = kind([info if status else {} for info, status in zip(infos, rows.values(), strict=True)])
     monkeypatch.setattr(transfer_queue, "kv_batch_get", lambda **_: {"extra_fields": extra_fields})
-    step = types.SimpleNamespace(keys=["a"], partition_id="train")
+    metrics = {}
+    step = types.SimpleNamespace(keys=list(rows), partition_id="train")
+    assert hooked._compute_advantage(step, metrics=metrics) == "advantages"
+    return metrics
+
+
+KINDS = [list, lambda rows: NonTensorStack(*map(NonTensorData, rows))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_verls_v1_trainer_stops_in_training_unless_there_was_a_verdict(hooked, monkeypatch, kind):
+    """The queue returns a column as a list or as a stack of tensordict's, by its backend."""
+    rows = {f"a_{i}_0": "crash" for i in range(64)} | {"pad_0_0": None}
     with pytest.raises(NoVerdictError, match="no service"):
-        hooked._compute_advantage(step, {})
-    hooked._val_metrics_update([], [], reported(0.0, 1), [])
-    assert hooked._compute_advantage(step, metrics={}) == "advantages"
+        trained(hooked, monkeypatch, rows, kind)
+    validate(hooked, "ok")
+    assert trained(hooked, monkeypatch, rows, kind) == shares("rewards/status", crash=1.0)
+
+
+def test_training_logs_the_share_of_each_status_by_session(hooked, monkeypatch):
+    rows = {"a_0_0": "ok", "a_1_0": "crash", "a_1_1": "crash", "a_1_2": "crash", "b_0_0": "ok", "b_1_0": "refused"}
+    expected = shares("rewards/status", ok=0.5, crash=0.25, refused=0.25)
+    assert trained(hooked, monkeypatch, rows | {"pad_0_0": None}) == expected
+    hooked.config = OmegaConf.create({"reward": {"reward_manager": {"name": "naive"}}})
+    assert trained(hooked, monkeypatch, rows) == {}
 
 
 def test_a_changed_trainer_of_verl_is_a_warning(caplog):
     module = types.ModuleType("verl.changed")
     module.PPOTrainer = type("PPOTrainer", (), {"_compute_advantage": lambda self, everything: None})
-    registration.watch_first_verdicts(module)
+    watch_verdicts(module)
     assert "verl has changed" in caplog.text
 
 

@@ -63,12 +63,12 @@ def test_agreement_with_the_own_scorer(task: str) -> None:
         assert (result.score, result.correct, result.status, result.format_ok) == (1, True, Status.OK, True)
     for answer in _perturbed(entry["answer"] or "P"):
         result = _verify(task, entry, answer)
-        if result.status is Status.OK and result.raw_score is not None:
-            assert result.raw_score == data.score_answer(answer.strip(), entry)
+        raw_score = result.values["raw_score"]
+        if result.status is Status.OK and not (task in GUARDS and raw_score == 0):  # the guard knew
+            assert raw_score == data.score_answer(answer.strip(), entry)
             assert result.score == float(result.correct)
-            assert not result.correct or result.raw_score == 1
-        elif result.status is Status.OK:  # the guard knew
-            assert task in GUARDS
+            assert not result.correct or raw_score == 1
+        elif result.status is Status.OK:
             assert not result.correct
         else:
             assert result.status in ((Status.UNPARSEABLE, Status.REFUSED) if task in GUARDS else (Status.UNPARSEABLE,))
@@ -122,7 +122,7 @@ def test_partial_scores_are_kept_where_the_route_says_so() -> None:
     row = {"task": "polynomial_equations", "entry": entry_to_text({"question": "", **ENTRIES["polynomial_equations"]})}
     wrong = "<answer>-1.4, 2.0</answer>"
     kept, dropped = verify(wrong, "", row, partial=True), verify(wrong, "", row)
-    assert 0 < kept.score == kept.raw_score == dropped.raw_score < 1
+    assert 0 < kept.score == kept.values["raw_score"] == dropped.values["raw_score"] < 1
     assert (dropped.score, dropped.correct, kept.correct) == (0, False, False)
     unsolved = {"task": "coin_flip", "entry": entry_to_text({"question": "", **ENTRIES["coin_flip"]})}
     assert verify("<answer>0</answer>", "", unsolved, partial=True).score == 0  # the scorer says 1

@@ -103,7 +103,7 @@ FORBIDDEN = [
 def compute_score(data_source, solution_str, ground_truth, extra_info):
     if solution_str.startswith("escape|"):
         results = escape(*solution_str.split("|")[1:])
-        return {"score": 0.0, "pred": ",".join(map(str, results))}
+        return {"score": 0.0, "answer": ",".join(map(str, results))}
     if solution_str.startswith("try "):
         try:
             ACTIONS[solution_str[4:]]()
@@ -118,13 +118,20 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
     return float(solution_str == ground_truth and not remembered)
 
 
+def judged(data_source, solution_str, ground_truth, extra_info):
+    if solution_str == "spin":
+        while True:
+            pass
+    return {"score": 1.0, "judge" if solution_str == ground_truth else "grade": 0.5}
+
+
 def as_text(extra_info):
     numbers = {key: int(value) for key, value in extra_info.items() if key == "num_turns"}
     return str(dict(sorted({**extra_info, **numbers}.items())))
 
 
 def echo_extra_info(data_source, solution_str, ground_truth, extra_info):
-    return {"score": 0.0, "pred": as_text(extra_info)}
+    return {"score": 0.0, "answer": as_text(extra_info)}
 
 
 def chatty(data_source, solution_str, ground_truth, extra_info):

@@ -291,7 +291,7 @@ def test_rows_of_a_session_count_once(make_trainer: Any) -> None:
 def test_rows_that_do_not_count_shrink_their_group(make_trainer: Any) -> None:
     empty = [("a_0_0", 1, {"tokens": 0}), ("a_1_0", 0, {}), ("a_2_0", 0, {}), ("a_3_0", 0, {})]
     assert kinds_in(make_trainer("colocate_async", iter([])), empty) == {"a": "all_fail"}
-    unscored = [("a_0_0", 1, {"unscored": 0.0}), *((f"a_{i}_0", 0, {"unscored": 1.0}) for i in (1, 2, 3))]
+    unscored = [("a_0_0", 1, {"status": "ok"}), *((f"a_{i}_0", 0, {"status": "crash"}) for i in (1, 2, 3))]
     assert kinds_in(make_trainer("colocate_async", iter([])), unscored) == {}
     drop = "+reward.reward_kwargs.unscored=drop"
     assert kinds_in(make_trainer("colocate_async", iter([]), drop), unscored) == {"a": "undersized"}

@@ -413,10 +413,8 @@ DROP = "+reward.reward_kwargs.unscored=drop"
 
 def marked(rows: dict[str, dict[str, Any]], unscored: list[str]) -> dict[str, dict[str, Any]]:
     """Mark the responses that the reward manager could not score."""
-    verdicts = {key: float(key.rpartition("_")[0] in unscored) for key in rows}
-    return {
-        key: row | {"extra_fields": {"reward_extra_info": {"unscored": verdicts[key]}}} for key, row in rows.items()
-    }
+    statuses = {key: "timeout" if key.rpartition("_")[0] in unscored else "no_answer" for key in rows}
+    return {key: row | {"extra_fields": {"reward_extra_info": {"status": statuses[key]}}} for key, row in rows.items()}
 
 
 @pytest.mark.parametrize("rows", [SEVERAL_ROWS, ONE_ROW], ids=["several rows", "one row"])
@@ -455,9 +453,9 @@ def test_unscored_responses_count_unless_they_are_to_be_dropped(monkeypatch: pyt
 
 
 def test_a_reward_manager_that_does_not_say_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for extra_fields in ({}, {"reward_extra_info": {"acc": 1.0}}, {"reward_extra_info": {"unscored": None}}):
+    for extra_fields in ({}, {"reward_extra_info": {"acc": 1.0}}, {"reward_extra_info": {"status": None}}):
         rows = {key: row | {"extra_fields": extra_fields} for key, row in ONE_ROW.items()}
-        with pytest.raises(ValueError, match=r"reward\.reward_kwargs\.unscored=drop needs unscored, 0 or 1, in the"):
+        with pytest.raises(ValueError, match=r"reward\.reward_kwargs\.unscored=drop needs status, a text, in the"):
             run_trainer(monkeypatch, rows, DROP)
 
 

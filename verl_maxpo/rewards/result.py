@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ class Status(str, Enum):
     """The answer was not evaluated because evaluating it would be unsafe or too costly."""
 
 
+#: How a verification ends that says nothing of the response.
+WITHOUT_VERDICT = (Status.TIMEOUT, Status.CRASH)
+
+
 @dataclass(frozen=True)
 class VerifierResult:
     """The verdict on one response.
@@ -36,11 +40,12 @@ class VerifierResult:
     Attributes:
         score: In [0, 1], whatever the range of the scorer behind it; 0 where there is no verdict.
         correct: Whether the task counts as solved. Becomes verl's ``acc``.
-        answer: The answer found in the response, as text, or None. Becomes verl's ``pred``, by which maj@k votes.
+        answer: The answer found in the response, as text, or None. Equal answers are equal text: maj@k votes by it.
         format_ok: Whether the response has the form that the task asks for, right or wrong.
         status: How the verification ended.
         message: For people: why the status is not ``ok``.
-        raw_score: The score of the scorer behind the verifier, where ``score`` is another; None where it is the same.
+        values: Further numbers and texts for verl's dumps and metrics, such as ``raw_score`` of a scorer with its own
+            scale. All verdicts on a data source have the same names; None where a response has no such value.
         refused: What the verifier tried beside its work and the lock-down of its process refused, as Python's audit
             events (``open``, ``socket.connect``). The verdict stands.
 
@@ -54,7 +59,7 @@ class VerifierResult:
     format_ok: bool = False
     status: Status = Status.OK
     message: str = ""
-    raw_score: float | None = None
+    values: Mapping[str, float | str | None] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -5,17 +5,34 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from verl_maxpo.rewards.config import VerifierConfig
 from verl_maxpo.rewards.isolation.pool import Task, VerifierPool
-from verl_maxpo.rewards.result import Status, VerifierResult
+from verl_maxpo.rewards.result import WITHOUT_VERDICT, Status, VerifierResult, reject
 from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
 
 logger = logging.getLogger(__name__)
 
-#: How a verification ends that says nothing of the response.
-WITHOUT_VERDICT = (Status.TIMEOUT, Status.CRASH)
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of a response.
+
+    Attributes:
+        reward: The reward.
+        columns: What verl reports beside it, the same columns for every response: ``acc``, 0 or 1; ``status``, one of
+            :class:`.result.Status`; ``reason``, why it is not ``ok`` or what the verifier tried and may not do;
+            ``answer``, empty where there is none; ``data_source``, which verl's dumps lack; and with
+            ``overlong_buffer_cfg.log`` verl's ``overlong_reward`` and ``overlong``. Texts cost nothing in validation;
+            verl bootstraps numbers.
+        values: Further columns, the same for all responses of a data source, see :class:`.result.VerifierResult`.
+    """
+
+    reward: float
+    columns: Mapping[str, Any]
+    values: Mapping[str, Any]
 
 
 class ProgramVerifier(Protocol):
@@ -39,6 +56,7 @@ class ResponseScorer:
             self._sandbox_for(config.router.find(source), source)
         self._pool = VerifierPool(config.router.in_child_processes(config.data_sources), config)
         self._trouble: Counter[str] = Counter()
+        self._values: dict[str, frozenset[str]] = {}
 
     async def verify(
         self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]
@@ -51,6 +69,7 @@ class ResponseScorer:
         else:
             known = {**extra_info, "data_source": data_source}
             result = await self._pool.verify(Task(route, response, ground_truth, known))
+        result = self._with_known_values(data_source, result)
         self._report(data_source, result)
         return result
 
@@ -61,8 +80,8 @@ class ResponseScorer:
         ground_truth: Any,
         extra_info: Mapping[str, Any],
         num_tokens: int | None = None,
-    ) -> dict[str, Any]:
-        """Return the reward of a response as ``score``, and what verl reports beside it.
+    ) -> Scored:
+        """Return the reward of a response, and what verl reports beside it.
 
         Args:
             data_source: The row's data source, which decides the verifier.
@@ -71,37 +90,22 @@ class ResponseScorer:
             extra_info: ``extra_info`` of the row.
             num_tokens: The response's length, for the punishment of long ones; None where it is unknown.
 
-        Returns:
-            The same keys for every response: ``score``; ``raw_score``, that of the scorer behind the verifier; ``acc``,
-            ``format_ok``, ``timed_out``, ``verifier_error`` (the verifier raised or died), ``unscored`` (one of these
-            two: there is no verdict) and ``refused`` (the answer was refused as unsafe or too costly, or the verifier
-            tried what a child may not do), each 0 or 1; ``reason``, why it is unscored or refused; ``pred``, by which
-            maj@k votes; ``data_source``, which verl's dumps lack; and with ``overlong_buffer_cfg.log`` verl's
-            ``overlong_reward`` and ``overlong``.
-
         Raises:
             ValueError: No verifier claims the data source.
             VerifierPoolError: The pool itself fails.
         """
         result = await self.verify(data_source, response, ground_truth, extra_info)
         penalty = self._overlong_reward(num_tokens)
-        refused = result.status is Status.REFUSED or bool(result.refused)
-        scored: dict[str, Any] = {
-            "score": self._reward(result) + penalty,
-            "raw_score": result.score if result.raw_score is None else result.raw_score,
+        columns: dict[str, Any] = {
             "acc": float(result.correct),
-            "pred": result.answer or "",
+            "status": result.status.value,
+            "reason": reason(result),
+            "answer": result.answer or "",
             "data_source": data_source,
-            "format_ok": float(result.format_ok),
-            "timed_out": float(result.status is Status.TIMEOUT),
-            "verifier_error": float(result.status is Status.CRASH),
-            "unscored": float(result.status in WITHOUT_VERDICT),
-            "refused": float(refused),
-            "reason": reason(result) if refused or result.status in WITHOUT_VERDICT else "",
         }
         if self.config.overlong_buffer_cfg.enable and self.config.overlong_buffer_cfg.log:
-            scored |= {"overlong_reward": penalty, "overlong": float(penalty < 0)}
-        return scored
+            columns |= {"overlong_reward": penalty, "overlong": float(penalty < 0)}
+        return Scored(self._reward(result) + penalty, columns, result.values)
 
     def close(self) -> None:
         """Kill the child processes."""
@@ -130,6 +134,17 @@ class ResponseScorer:
             )
         return self._sandbox
 
+    def _with_known_values(self, data_source: str, result: VerifierResult) -> VerifierResult:
+        """Give a response without a verdict the values that others of its source have, and refuse different ones."""
+        if result.status not in WITHOUT_VERDICT:
+            known = self._values.setdefault(data_source, frozenset(result.values))
+            if known == result.values.keys():
+                return result
+            names, before = (", ".join(sorted(values)) or "none" for values in (result.values, known))
+            message = f"all verdicts on a data source must have the same values, got {names}, and before that {before}"
+            result = reject(Status.CRASH, message)
+        return replace(result, values=dict.fromkeys(self._values.get(data_source, ())))
+
     def _report(self, data_source: str, result: VerifierResult) -> None:
         """Warn of responses that are unscored or refused, at the 1st, 10th, 100th, ... of a kind."""
         if result.status in WITHOUT_VERDICT:
@@ -147,6 +162,6 @@ class ResponseScorer:
 
 
 def reason(result: VerifierResult) -> str:
-    """Return why a response is unscored or refused."""
+    """Return why a status is not ``ok``, and what the verifier tried and may not do."""
     tried = f"refused: {', '.join(result.refused)}" if result.refused else ""
     return "; ".join(filter(None, [result.message, tried]))

@@ -24,7 +24,7 @@ from verl_maxpo.guards import changed, expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
 from verl_maxpo.trainer.config import MaxPOConfig
 from verl_maxpo.trainer.step import sessions_of
-from verl_maxpo.trainer.unscored import COLUMN, drops_unscored
+from verl_maxpo.trainer.unscored import COLUMN, UNSCORED, drops_unscored
 
 #: The metric of ``algorithm.filter_groups`` that stands for the reward itself; others are in ``reward_extra_info``.
 REWARD = "reward"
@@ -191,7 +191,7 @@ class _DropsGroupsWithoutSignal(ReplayBuffer):
         scores = list(data["rm_scores"]) if "rm_scores" in fields else [None] * len(keys)
         infos = map(_reward_extra_info, data["extra_fields"]) if "extra_fields" in fields else [{}] * len(keys)
         for key, score, info in zip(keys, scores, infos, strict=True):
-            if not (self._drops_unscored and info.get(COLUMN)):
+            if not (self._drops_unscored and info.get(COLUMN) in UNSCORED):
                 yield key, self._metric(info) if score is None else float(score.sum())
 
     def _metric(self, info: dict[str, Any]) -> float:

@@ -1,6 +1,6 @@
 """Responses without a verdict, left out of their group: ``reward.reward_kwargs.unscored=drop``.
 
-The reward manager marks them in the column ``unscored`` of ``reward_extra_info`` (0 or 1, on every sample). Before the
+The reward manager marks them in the column ``status`` of ``reward_extra_info``, a text on every sample. Before the
 trainer computes advantages, the masks of their rows are emptied, as verl's own rejection sampling does it: they get no
 gradient, and the estimator does not count them.
 """
@@ -15,7 +15,10 @@ from omegaconf import OmegaConf
 from tensordict import TensorDict
 from torch import Tensor
 
-COLUMN = "unscored"
+COLUMN = "status"
+
+#: The statuses of a response without a verdict.
+UNSCORED = ("timeout", "crash")
 
 
 def drops_unscored(config: Any) -> bool:
@@ -45,8 +48,8 @@ def drop_unscored(queue: Any, batch: Any, is_padding: Sequence[bool]) -> float:
     share = len(_sessions(masks)) / max(len(_sessions(key for key, _, _ in real)), 1)
     if share == 1:
         raise ValueError(
-            f"none of the {len(real)} responses of this step has a verdict: the columns of the reward manager (reason, "
-            "timed_out, verifier_error) and its warnings in the log say why"
+            f"none of the {len(real)} responses of this step has a verdict: the columns status and reason of the "
+            "reward manager and its warnings in the log say why"
         )
     if masks:
         emptied = _nested(list(masks.values()))
@@ -58,12 +61,12 @@ def drop_unscored(queue: Any, batch: Any, is_padding: Sequence[bool]) -> float:
 
 def _is_unscored(key: str, extra_fields: Any) -> bool:
     info = extra_fields.get("reward_extra_info") if isinstance(extra_fields, dict) else None
-    if not isinstance(info, dict) or info.get(COLUMN) not in (0, 1):
+    if not isinstance(info, dict) or not isinstance(info.get(COLUMN), str):
         raise ValueError(
-            f"reward.reward_kwargs.unscored=drop needs {COLUMN}, 0 or 1, in the reward_extra_info of every response, "
+            f"reward.reward_kwargs.unscored=drop needs {COLUMN}, a text, in the reward_extra_info of every response, "
             f"got {info!r} for {key}: use reward.reward_manager.name=verifier, or reward.reward_kwargs.unscored=zero"
         )
-    return bool(info[COLUMN])
+    return info[COLUMN] in UNSCORED
 
 
 def _sessions(keys: Any) -> set[str]:

@@ -25,7 +25,7 @@ async def compute_score(
     extra_info: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Score a response as the reward manager ``verifier`` does, see :meth:`.scoring.ResponseScorer.score`.
+    """Score a response as the reward manager ``verifier`` does: ``score`` and the columns of :class:`.scoring.Scored`.
 
     Args:
         data_source: The row's data source, which decides the verifier.
@@ -34,7 +34,8 @@ async def compute_score(
         extra_info: ``extra_info`` of the row.
         **options: See :class:`.config.VerifierConfig`; one that is unusable is a ValueError.
     """
-    return await _scorer(_as_json(options)).score(data_source, solution_str, ground_truth, extra_info or {})
+    scored = await _scorer(_as_json(options)).score(data_source, solution_str, ground_truth, extra_info or {})
+    return {"score": scored.reward, **scored.columns}
 
 
 @cache

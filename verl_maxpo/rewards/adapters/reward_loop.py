@@ -14,9 +14,9 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
-from verl_maxpo.rewards.adapters.registration import MANAGER_NAME
+from verl_maxpo.rewards.adapters import MANAGER_NAME
 from verl_maxpo.rewards.adapters.startup import scorer_for_run, source_column
-from verl_maxpo.rewards.verdicts import FirstVerdicts
+from verl_maxpo.rewards.adapters.verdicts import FirstVerdicts
 
 
 @register(MANAGER_NAME)
@@ -46,7 +46,9 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
         self._first_verdicts = None if in_v1 else FirstVerdicts()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Score the last row of a session, as verl wants it; see :meth:`.scoring.ResponseScorer.score`.
+        """Score the last row of a session, as verl wants it; see :class:`.scoring.Scored`.
+
+        Trainers other than V1 want the same columns of all data sources: there are no ``values`` there.
 
         Raises:
             NoVerdictError: Outside verl's V1 trainer, if all responses of the run so far ended without a verdict.
@@ -66,8 +68,9 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
         ground_truth = row["reward_model"]["ground_truth"]
         scored = await self._scorer.score(row[self._source_column], response, ground_truth, extra_info, len(tokens))
         if self._first_verdicts is not None:
-            self._first_verdicts.see(scored)
-        return {"reward_score": scored["score"], "reward_extra_info": scored}
+            self._first_verdicts.see(scored.columns)
+            return {"reward_score": scored.reward, "reward_extra_info": scored.columns}
+        return {"reward_score": scored.reward, "reward_extra_info": {**scored.columns, **scored.values}}
 
     def _decode(self, tokens: torch.Tensor) -> str:
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf, open_dict
 
-from verl_maxpo.rewards.adapters.registration import MANAGER_NAME
+from verl_maxpo.rewards.adapters import MANAGER_NAME
 from verl_maxpo.rewards.adapters.sandbox_fusion import SandboxFusion
 from verl_maxpo.rewards.config import KEY, VerifierConfig, did_you_mean
 from verl_maxpo.rewards.data_files import SOURCE_COLUMN, first_rows

@@ -46,8 +46,12 @@ def _verdict(task: Task) -> VerifierResult:
         answer=None if result.answer is None else _printable(result.answer),
         format_ok=bool(result.format_ok),
         message=_printable(result.message),
-        raw_score=None if result.raw_score is None else float(result.raw_score),
+        values={_printable(name): _plain(value) for name, value in result.values.items()},
     )
+
+
+def _plain(value: object) -> float | str | None:
+    return value if value is None else _printable(value) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
 
 
 def _printable(text: str) -> str:

@@ -34,7 +34,7 @@ def verify(
 
     The call is ``name(data_source=, solution_str=, ground_truth=, extra_info=, **options)``; ``extra_info`` has what
     verl's own managers add to that of the row: ``num_turns``, ``rollout_reward_scores`` and what tools report. It
-    returns a number or a mapping with ``score`` and perhaps ``acc``, ``pred`` and ``format_ok``.
+    returns a number or a mapping with ``score`` and perhaps ``acc``, ``answer`` and ``format_ok``.
 
     Args:
         response: The response.

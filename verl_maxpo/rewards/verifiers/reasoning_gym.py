@@ -187,12 +187,16 @@ def verify(
         partial: Whether wrong answers keep the partial scores that the scorer gives them.
 
     Returns:
-        The result; ``format_ok`` says that the tag is there, ``raw_score`` is the scorer's.
+        The result; ``format_ok`` says that the tag is there, the value ``raw_score`` is the scorer's.
 
     Raises:
         ValueError: The task is unknown, or the entry is ill-formed.
     """
-    task, entry = _row(extra_info)
+    result = _verify(*_row(extra_info), response, answer_tag, partial)
+    return replace(result, values={"raw_score": result.score, **result.values})
+
+
+def _verify(task: str, entry: dict[str, Any], response: str, answer_tag: str, partial: bool) -> VerifierResult:
     answer = last_tag(response, answer_tag)
     if answer is None:
         return reject(Status.NO_ANSWER, f"no <{answer_tag}>...</{answer_tag}>")
@@ -230,7 +234,7 @@ def _score(task: str, answer: str, entry: dict[str, Any], partial: bool) -> Veri
         return reject(Status.UNPARSEABLE, f"the scorer gave {score}", shorten(answer), format_ok=True)
     correct = score == 1 and (task not in SOLVED or SOLVED[task](answer, entry))
     kept = score if partial and score < 1 else float(correct)
-    return replace(accept(answer, correct=correct, score=kept), raw_score=score)
+    return replace(accept(answer, correct=correct, score=kept), values={"raw_score": score})
 
 
 def _check_entry(task: str, entry: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from verl_maxpo.rewards.result import VerifierResult
+
+_OWN = ("score", "acc", "answer", "pred", "format_ok")
 
 
 def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
@@ -13,11 +16,12 @@ def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
 
     Args:
         outcome: A number, or a mapping with ``score`` and perhaps ``acc`` (else it is correct at the greatest score),
-            ``pred`` and ``format_ok`` (else it is well-formed).
+            ``answer`` (or ``pred``) and ``format_ok`` (else it is well-formed). Its other numbers and texts, such as
+            ``judge``, become :attr:`.VerifierResult.values`.
         score_range: The least and the greatest score.
 
     Raises:
-        ValueError: The outcome has no score, or one outside the range.
+        ValueError: The outcome has no score, one outside the range, or a value that is neither number nor text.
     """
     fields = outcome if isinstance(outcome, Mapping) else {"score": outcome}
     score = _number(fields.get("score"))
@@ -25,12 +29,13 @@ def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
     if not low <= score <= high:
         raise ValueError(f"the scoring function's score must be within score_range=[{low}, {high}], got {score}")
     mapped = (score - low) / (high - low)
-    pred = fields.get("pred")
+    answer = fields.get("answer", fields.get("pred"))
     return VerifierResult(
         score=mapped,
         correct=bool(fields.get("acc", mapped == 1)),
-        answer=None if pred is None else str(pred),
+        answer=None if answer is None else str(answer),
         format_ok=bool(fields.get("format_ok", True)),
+        values={name: _value(name, value) for name, value in fields.items() if name not in _OWN},
     )
 
 
@@ -39,3 +44,15 @@ def _number(score: Any) -> float:
         return float(score)
     except (TypeError, ValueError) as error:
         raise ValueError(f"a scoring function must return a number or a mapping with 'score', got {score!r}") from error
+
+
+def _value(name: str, value: Any) -> float | str | None:
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"a scoring function's {name} must be a finite number, a text or None, got {value!r}")
+    return number
