@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from curves import RESULTS, Estimate, best_checkpoint, compare, estimate, rate_text, reported_half, scan_of
+from curves import RESULTS, compare, rate_text, sample_of, scan_of
+from intervals import Estimate, estimate
 
 Measured = list[tuple[str, Estimate]]
 
@@ -22,26 +23,24 @@ class Claim:
 
     def verdict(self, measured: Measured) -> str:
         """Return what the intervals say: all above 0, all below 0, or neither."""
-        if any(found.seeds == 1 for _, found in measured):
-            return f"a hint from one seed: {self._verdict(measured)}"
-        return self._verdict(measured)
-
-    def _verdict(self, measured: Measured) -> str:
-        above = sum(found.low > 0 for _, found in measured)
-        below = sum(found.high < 0 for _, found in measured)
         if not measured:
             return "not tested yet"
-        of = f"{{}} of {len(measured)}" if len(measured) > 1 else "{}"
+        above = sum(found.low > 0 for _, found in measured)
+        below = sum(found.high < 0 for _, found in measured)
+        hint = "a hint from one seed: " if any(found.runs == 1 for _, found in measured) else ""
         if above == len(measured):
-            return "reproduced"
+            return f"{hint}seen here"
         if above:
-            return f"partly: {of.format(above)} clearly for it, {below} against"
-        return f"not reproduced: the opposite in {of.format(below)}" if below else "not reproduced: no clear difference"
+            return f"{hint}partly: {above} of {len(measured)} clearly for it, {below} against"
+        if not below:
+            return f"{hint}not seen here: no clear difference"
+        of = f" in {below} of {len(measured)}" if len(measured) > 1 else ""
+        return f"{hint}not seen here: the opposite{of}"
 
 
-def compared(study: str, method: str, other: str, *wanted: tuple[int, str]) -> Measured:
-    """Return differences of two methods of a study, none if they share no seed and start."""
-    comparison = compare(study)
+def compared(study: str, method: str, other: str, *wanted: tuple[int, str], target: int = 8) -> Measured:
+    """Return differences of two methods, both at their best for pass@target; none if they share no seed and start."""
+    comparison = compare(study, target, method, other)
     if not comparison.blocks(method, other):
         return []
     return [(f"@{k} {when}", comparison.difference(method, other, k, when)) for k, when in wanted]
@@ -55,7 +54,7 @@ def less_variance(name: str, baseline: str) -> Measured:
     found = [
         one.get("variance") if name == "variance" else one["relative"] for one in ratios if one["baseline"] == baseline
     ]
-    return [("", Estimate(mean - 1, low - 1, high - 1, 0)) for mean, low, high in found]
+    return [("", Estimate(mean - 1, low - 1, high - 1)) for mean, low, high in found]
 
 
 def _variants() -> Measured:
@@ -71,7 +70,7 @@ def _hotter() -> Measured:
     comparison = compare("hidden_digit")
     if not comparison.blocks("maxpo", "grpo"):
         return []
-    hottest = max((1.25, 1.5, 2.0), key=lambda t: comparison.values("grpo", 8, "final", t).mean())
+    hottest = max((1.25, 1.5, 2.0), key=lambda t: comparison.sample("grpo", 8, "final", t).mean)
     return [
         (f"@{k} final, GRPO at {hottest:g}", comparison.difference("maxpo", "grpo", k, "final", hottest))
         for k in (8, 16)
@@ -79,24 +78,31 @@ def _hotter() -> Measured:
 
 
 def _forgets(study: str, method: str, k: int) -> Measured:
+    return [
+        (rate_text(rate), estimate(sample_of([run], k, k), sample_of([run], k, None)))
+        for rate, run in sorted(scan_of(compare(study).runs, method).items())
+    ]
+
+
+def _at_every_rate(study: str, method: str, other: str, k: int) -> Measured:
+    """Compare with the other method at each rate at which it shares several runs, not only at its best."""
+    comparison = compare(study, 8, method, other)
     measured = []
-    for rate, run in sorted(scan_of(compare(study).runs, method).items()):
-        final = reported_half(run.pass_at_k(k, run.steps[-1]))
-        measured.append((rate_text(rate), estimate(best_checkpoint(run, k).reported[None], final[None])))
+    for rate in sorted({run.lr for run in comparison.runs if run.method == other}):
+        runs = comparison.at_rate(other, rate)
+        blocks = {run.block for run in runs} & {run.block for run in comparison.methods.get(method, ())}
+        if len(blocks) > 1:
+            there = sample_of([run for run in runs if run.block in blocks], k, comparison.target)
+            found = estimate(comparison.sample(method, k, "best", blocks=blocks), there)
+            measured.append((f"@{k} best, {other} at {rate_text(rate)}", found))
     return measured
 
 
-def tuned_for(k: int, study: str) -> Measured:
-    """Return how far GRPO is ahead of MaxPO at k if the rate and the step of both are chosen for that k."""
-    best = {}
-    for method in ("grpo", "maxpo"):
-        runs = scan_of(compare(study).runs, method).values()
-        best[method] = max((best_checkpoint(run, k) for run in runs), key=lambda checkpoint: checkpoint.validation)
-    return [(f"@{k} best", estimate(best["grpo"].reported[None], best["maxpo"].reported[None]))]
-
-
-SWEEP = "`sweep.py {}`"
 LARGER = "hidden_digit_30M"
+BOTH_K = ((8, "best"), (8, "final"), (16, "best"), (16, "final"))
+FIRST = ((1, "best"), (1, "final"))
+DIGIT, COUNTDOWN = "`sweep.py hidden_digit`", "`sweep.py countdown`"
+DIGIT_30M = f"`sweep.py {LARGER}`"
 CLAIMS = (
     Claim(
         "The L2O baseline has less gradient variance than no baseline", "MaxPO, abstract", "`variance.py`",
@@ -115,86 +121,97 @@ CLAIMS = (
         lambda: less_variance("bandit", "loo_minus_one"),
     ),
     Claim(
-        "L2O trains better than the non-centred `loo_minus_one`", "MaxPO, abstract", SWEEP.format("hidden_digit"),
+        "L2O trains better than the non-centred `loo_minus_one`", "MaxPO, abstract", DIGIT,
         lambda: compared("hidden_digit", "maxpo", "loo_minus_one", (8, "best"), (8, "final"), (16, "final")),
     ),
     Claim(
-        "... than the non-centred `loo`", "MaxPO, abstract; PKPO", SWEEP.format("hidden_digit"),
+        "... than the non-centred `loo`", "MaxPO, abstract; PKPO", DIGIT,
         lambda: compared("hidden_digit", "maxpo", "loo", (8, "best"), (8, "final"), (16, "final")),
     ),
     Claim(
-        "Where one guess is not enough, training for the best of 4 beats GRPO at pass@8 and pass@16", "ours",
-        SWEEP.format("hidden_digit"),
-        lambda: compared("hidden_digit", "maxpo", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
+        "On hidden digit, training for the best of 4 of 8 responses beats GRPO at pass@8 and pass@16", "ours", DIGIT,
+        lambda: compared("hidden_digit", "maxpo", "grpo", *BOTH_K),
     ),
     Claim(
-        "... with 30 million parameters too", "ours", SWEEP.format(LARGER),
-        lambda: compared(LARGER, "maxpo", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
+        "... the best of 8 of 16 responses beats GRPO with 16 responses", "ours", DIGIT,
+        lambda: compared("hidden_digit", "maxpo_k8_n16", "grpo_n16", *BOTH_K),
     ),
     Claim(
-        "There, GRPO's pass@16 falls while it trains (each learning rate: the best step less the last)", "ours",
-        SWEEP.format("hidden_digit"), lambda: _forgets("hidden_digit", "grpo", 16),
+        "... the best of 4 of 8 with 30 million parameters too", "ours", DIGIT_30M,
+        lambda: compared(LARGER, "maxpo", "grpo", *BOTH_K),
     ),
     Claim(
-        "... with 30 million parameters too", "ours", SWEEP.format(LARGER), lambda: _forgets(LARGER, "grpo", 16),
+        "GRPO's pass@16 falls while it trains (each learning rate: the best step less the last)", "ours", DIGIT,
+        lambda: _forgets("hidden_digit", "grpo", 16),
+    ),
+    Claim("... with 30 million parameters too", "ours", DIGIT_30M, lambda: _forgets(LARGER, "grpo", 16)),
+    Claim(
+        "MaxPO pays for it at pass@1, if both are chosen for pass@8", "ours", DIGIT,
+        lambda: compared("hidden_digit", "grpo", "maxpo", *FIRST),
     ),
     Claim(
-        "MaxPO pays for it at pass@1", "ours", SWEEP.format("hidden_digit"),
-        lambda: compared("hidden_digit", "grpo", "maxpo", (1, "best"), (1, "final")),
+        "... with 16 responses to a prompt", "ours", DIGIT,
+        lambda: compared("hidden_digit", "grpo_n16", "maxpo_k8_n16", *FIRST),
+    ),
+    Claim("... with 30 million parameters", "ours", DIGIT_30M, lambda: compared(LARGER, "grpo", "maxpo", *FIRST)),
+    Claim(
+        "MaxPO pays for it at pass@1, if both are chosen for pass@1", "ours", DIGIT,
+        lambda: compared("hidden_digit", "grpo", "maxpo", (1, "best"), target=1),
     ),
     Claim(
-        "... if rate and step are chosen by pass@1", "ours", SWEEP.format("hidden_digit"),
-        lambda: tuned_for(1, "hidden_digit"),
+        "... with 30 million parameters", "ours", DIGIT_30M,
+        lambda: compared(LARGER, "grpo", "maxpo", (1, "best"), target=1),
     ),
     Claim(
-        "... with 30 million parameters", "ours", SWEEP.format(LARGER),
-        lambda: compared(LARGER, "grpo", "maxpo", (1, "best"), (1, "final")),
+        "GRPO with an entropy bonus, a KL term or a higher temperature, tried at one learning rate each, stays behind",
+        "ours", DIGIT, _variants,
+    ),
+    Claim("GRPO's model sampled at a higher temperature stays behind", "ours", DIGIT, _hotter),
+    Claim(
+        "MaxRL (`all`) beats GRPO at pass@8 and pass@16", "MaxRL, abstract", DIGIT,
+        lambda: compared("hidden_digit", "all", "grpo", *BOTH_K),
     ),
     Claim(
-        "... with these, if rate and step are chosen by pass@1", "ours", SWEEP.format(LARGER),
-        lambda: tuned_for(1, LARGER),
+        "... with 30 million parameters too", "ours", DIGIT_30M, lambda: compared(LARGER, "all", "grpo", *BOTH_K),
     ),
     Claim(
-        "An entropy bonus, a KL term or a higher temperature in training does not close the gap", "ours",
-        SWEEP.format("hidden_digit"), _variants,
+        "MaxRL (`all`) beats GRPO at pass@1, if both are chosen for pass@8", "MaxRL, abstract", DIGIT,
+        lambda: compared("hidden_digit", "all", "grpo", *FIRST),
     ),
     Claim(
-        "Nor does sampling GRPO's model at a higher temperature", "ours", SWEEP.format("hidden_digit"), _hotter,
+        "... if both are chosen for pass@1", "MaxRL, abstract", DIGIT,
+        lambda: compared("hidden_digit", "all", "grpo", (1, "best"), target=1),
     ),
     Claim(
-        "MaxRL (`all`) beats GRPO at pass@8 and pass@16", "MaxRL, abstract", SWEEP.format("hidden_digit"),
-        lambda: compared("hidden_digit", "all", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
-    ),
-    Claim(
-        "... with 30 million parameters too", "ours", SWEEP.format(LARGER),
-        lambda: compared(LARGER, "all", "grpo", (8, "best"), (8, "final"), (16, "best"), (16, "final")),
-    ),
-    Claim(
-        "MaxRL (`all`) beats GRPO at pass@1", "MaxRL, abstract", SWEEP.format("hidden_digit"),
-        lambda: compared("hidden_digit", "all", "grpo", (1, "best"), (1, "final")),
-    ),
-    Claim(
-        "A single k = 4 beats MaxRL (`all`) at pass@8", "ours", SWEEP.format("hidden_digit"),
+        "A single k = 4 beats MaxRL (`all`) at pass@8", "ours", DIGIT,
         lambda: compared("hidden_digit", "maxpo", "all", (8, "best"), (8, "final")),
     ),
     Claim(
-        "Going from k = 4 to k = 1 keeps pass@8 and wins back pass@1 (against GRPO)", "PKPO",
-        SWEEP.format("hidden_digit"),
-        lambda: compared("hidden_digit", "schedule", "grpo", (1, "final"), (8, "final")),
+        "Going from k = 4 to k = 1 wins back pass@1 (against k = 4)", "PKPO", DIGIT,
+        lambda: compared("hidden_digit", "schedule", "maxpo", (1, "final")),
     ),
     Claim(
-        "On plain Countdown a tuned GRPO is behind MaxPO at pass@8 and pass@16", "ours", SWEEP.format("countdown"),
-        lambda: compared("countdown", "maxpo", "grpo", (8, "best"), (16, "best")),
+        "... and keeps the lead at pass@8 (against GRPO)", "PKPO", DIGIT,
+        lambda: compared("hidden_digit", "schedule", "grpo", (8, "final")),
     ),
     Claim(
-        "With graded rewards, max@4 finds better best-of-8 answers than the mean reward", "ours",
-        SWEEP.format("closest"), lambda: compared("closest", "max@4", "mean", (8, "best"), (8, "final")),
+        "... and reaches the pass@1 of GRPO, if both are chosen for pass@1", "ours", DIGIT,
+        lambda: compared("hidden_digit", "schedule", "grpo", (1, "best"), target=1),
+    ),
+    Claim(
+        "On plain Countdown GRPO is behind MaxPO at pass@8 and pass@16, at each rate with several seeds", "ours",
+        COUNTDOWN, lambda: [*_at_every_rate("countdown", "maxpo", "grpo", 8),
+                            *_at_every_rate("countdown", "maxpo", "grpo", 16)],
+    ),
+    Claim(
+        "With graded rewards, max@4 finds better best-of-8 answers than the mean reward", "ours", "`sweep.py closest`",
+        lambda: compared("closest", "max@4", "mean", (8, "best"), (8, "final")),
     ),
     Claim(
         "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "`in_verl.sh`",
         lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),
     ),
-    Claim("The same with larger models", "MaxPO, PKPO, MaxRL", "", lambda: []),
+    Claim("The same with models of a billion parameters and more", "MaxPO, PKPO, MaxRL", "", lambda: []),
 )  # fmt: skip
 
 
@@ -212,6 +229,17 @@ def _shown(measured: Measured) -> str:
     if measured and not measured[0][0]:  # settings of one study
         means = [found.mean for _, found in measured]
         return f"{min(means):+.2f} to {max(means):+.2f} in {len(measured)} settings"
-    shown = "; ".join(f"{name}: {found}" for name, found in measured)
-    seeds = min((found.seeds for _, found in measured), default=0)
-    return shown + (f" ({seeds} seed{'s' if seeds > 1 else ''})" if measured else "")
+    return "; ".join(f"{name}: {found}" for name, found in measured) + _rests_on(measured)
+
+
+def _rests_on(measured: Measured) -> str:
+    if not measured:
+        return ""
+    runs, starts = (sorted({getattr(found, name) for _, found in measured}) for name in ("runs", "starts"))
+    counts = ["-".join(map(str, dict.fromkeys((of[0], of[-1])))) for of in (runs, starts)]
+    return f" ({plural(counts[0], 'run')}, {plural(counts[1], 'start')})"
+
+
+def plural(count: object, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{count} {noun}" + ("" if str(count) == "1" else "s")

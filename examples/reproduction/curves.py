@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from intervals import Estimate, Sample, estimate
 from numpy.typing import NDArray
 
 from verl_maxpo import pass_at_k
@@ -20,6 +22,8 @@ from countdown import likelihoods, questions
 
 RESULTS = Path(__file__).parent / "results"
 Values = NDArray[np.float64]
+Block = tuple[str, int]  # a start and a seed
+ENOUGH = 3  # runs with which a method is compared on the shipped starts
 
 
 def hardware(about: dict[str, Any]) -> str:
@@ -49,11 +53,16 @@ class Run:
 
     @property
     def start(self) -> str:
-        """The hardware on which its starting model was made: every machine makes that model anew."""
-        return hardware(self.about)
+        """Its starting model: one that comes with the examples, or the hardware on which one was made for it."""
+        return str(self.about.get("start", hardware(self.about)))
 
     @property
-    def block(self) -> tuple[str, int]:
+    def shipped(self) -> bool:
+        """Whether its starting model comes with the examples."""
+        return "start" in self.about
+
+    @property
+    def block(self) -> Block:
         """What it can share with other methods' runs: the start and the seed."""
         return self.start, self.seed
 
@@ -68,9 +77,28 @@ class Run:
         evaluation = self.at(step, temperature)
         if "max_at_k" in evaluation:
             return np.array(evaluation["max_at_k"][str(k)])
-        counts = np.array([int(count, 36) for count in evaluation["successes"]])
-        weights, first = weights_of(self.task)
-        return np.add.reduceat(weights * pass_at_k(evaluation["samples"], counts, k), first)
+        counts = expanded(evaluation["successes"], evaluation["samples"])
+        values: Values = pass_at_k(evaluation["samples"], counts, k)
+        if self.task != "hidden_digit":
+            return values
+        weights, first = hidden_digit_weights()
+        return np.add.reduceat(weights * values, first)
+
+
+def digits_of(samples: int) -> int:
+    """Return how many digits to the base of 36 a count of right samples has."""
+    return len(np.base_repr(samples, 36))
+
+
+def compact(counts: Iterable[int], samples: int) -> str:
+    """Return counts of right samples to the base of 36, as many digits each."""
+    return "".join(np.base_repr(count, 36).zfill(digits_of(samples)) for count in counts)
+
+
+def expanded(successes: str, samples: int) -> NDArray[np.int64]:
+    """Return the counts that :func:`compact` was given."""
+    digits = digits_of(samples)
+    return np.array([int(successes[i : i + digits], 36) for i in range(0, len(successes), digits)])
 
 
 class Checkpoint(NamedTuple):
@@ -82,9 +110,9 @@ class Checkpoint(NamedTuple):
 
 
 @cache
-def weights_of(task: str) -> tuple[Values, NDArray[np.int64]]:
+def hidden_digit_weights() -> tuple[Values, NDArray[np.int64]]:
     """Return the likelihood of every held-out problem, and where the problems of each prompt begin."""
-    held_out = questions("hidden_digit" if task == "hidden_digit" else "countdown")[1]
+    held_out = questions("hidden_digit")[1]
     sizes = np.array([len(question) for question in held_out])
     return np.concatenate([likelihoods(question) for question in held_out]), np.cumsum(sizes) - sizes
 
@@ -114,10 +142,17 @@ def read_runs(study: str) -> list[Run]:
 
 
 def scan_of(runs: Iterable[Run], method: str) -> dict[float, Run]:
-    """Return a method's run of the first seed at every learning rate: the earlier one, where two machines have one."""
+    """Return a method's run of the first seed at every learning rate, all from one start as far as there are such.
+
+    The start is the one with the most rates, of equals the latest; a rate that it lacks is taken from another.
+    """
     mine = [run for run in runs if run.method == method]
-    first = min((run.seed for run in mine), default=0)
-    return {run.lr: run for run in reversed(mine) if run.seed == first}
+    first = [run for run in mine if run.seed == min(run.seed for run in mine)]
+    rates: dict[str, dict[float, Run]] = {}
+    for run in first:
+        rates.setdefault(run.start, {}).setdefault(run.lr, run)
+    latest_last = sorted(rates, key=lambda start: (len(rates[start]), max(map(first.index, rates[start].values()))))
+    return {rate: run for start in latest_last for rate, run in rates[start].items()}
 
 
 def rate_text(rate: float) -> str:
@@ -126,52 +161,26 @@ def rate_text(rate: float) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-class Estimate(NamedTuple):
-    """A mean over seeds and prompts with a 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-
-    def __str__(self) -> str:
-        signs = "+" if self.low < 0 or self.mean < 0 else ""
-        mean, low, high = (f"{value:{signs}.3f}".replace("0.", ".") for value in self[:3])
-        return f"{mean} [{low}, {high}]"
+@cache
+def pools(study: str, target: int = 8) -> tuple[Comparison, Comparison]:
+    """Return the comparison on the shipped starting models, and that on the models that each machine made anew."""
+    runs = read_runs(study)
+    shipped, made = ([run for run in runs if run.shipped == shipped] for shipped in (True, False))
+    return Comparison(study, shipped, target), Comparison(study, made, target)
 
 
-def estimate(values: Values, minus: Values | None = None, draws: int = 4000) -> Estimate:
-    """Estimate a mean over seeds and prompts, or the difference of two means on the same prompts.
-
-    The interval is of a bootstrap that draws prompts and, independently for both, seeds. With one seed it covers the
-    prompts only.
+def compare(study: str, target: int = 8, method: str = "", other: str = "") -> Comparison:
+    """Return the comparison on the shipped starts, or that on the others while it has too few runs.
 
     Args:
-        values: Shape ``[seeds, prompts]``.
-        minus: What is subtracted, shape ``[seeds, prompts]``.
-        draws: Of the bootstrap.
+        study: Its name.
+        target: The k of the pass@k by which rates and steps are chosen.
+        method: It and the other need three common runs on the shipped starts, or as many as on the others.
+        other: The baseline of the study if not given, as for ``method``.
     """
-    rng = np.random.default_rng(0)
-    prompts = values.shape[1]
-    prompt_weights = rng.multinomial(prompts, np.full(prompts, 1 / prompts), draws) / prompts
-
-    def means(of: Values) -> Values:
-        seeds = len(of)
-        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), draws) / seeds
-        drawn: Values = ((seed_weights @ of) * prompt_weights).sum(axis=1)
-        return drawn
-
-    drawn = means(values) - (0 if minus is None else means(minus))
-    mean = values.mean() - (0 if minus is None else minus.mean())
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    seeds = len(values) if minus is None else min(len(values), len(minus))
-    return Estimate(float(mean), float(low), float(high), seeds)
-
-
-@cache
-def compare(study: str) -> Comparison:
-    """Return the methods of a study by its results as they were when first read."""
-    return Comparison(study, read_runs(study))
+    shipped, made = pools(study, target)
+    pair = method or made.baseline, other or made.baseline
+    return shipped if len(shipped.blocks(*pair)) >= min(ENOUGH, len(made.blocks(*pair))) else made
 
 
 class Comparison:
@@ -180,30 +189,45 @@ class Comparison:
     Args:
         study: Its name.
         runs: Its runs.
+        target: The k of the pass@k by which rates and steps are chosen.
     """
 
-    def __init__(self, study: str, runs: list[Run]) -> None:
-        self.runs = runs
+    def __init__(self, study: str, runs: list[Run], target: int = 8) -> None:
+        self.runs, self.target = runs, target
         self.baseline = "mean" if study == "closest" else "grpo"
-        self.methods = {method: self._at_best_rate(method) for method in dict.fromkeys(r.method for r in self.runs)}
+        methods = dict.fromkeys(run.method for run in runs)
+        self.methods = {method: self.at_rate(method, self._best_rate(method)) for method in methods}
 
-    def values(
-        self,
-        method: str,
-        k: int,
-        when: str,
-        temperature: float = 1.0,
-        blocks: Collection[tuple[str, int]] | None = None,
-    ) -> Values:
-        """Return pass@k of the reported prompts at each seed's ``best`` checkpoint or its ``final`` one.
+    def at_rate(self, method: str, rate: float) -> list[Run]:
+        """Return a method's runs at a learning rate, by start and seed.
 
-        Shape ``[seeds, prompts]``. The best checkpoint is that of pass@8 on the validation half, whatever k.
+        A single run from one start, left over from a scan, is left out where another start has several.
+        """
+        mine = sorted((r for r in self.runs if (r.method, r.lr) == (method, rate)), key=lambda run: run.block)
+        counts = Counter(run.start for run in mine)
+        return [run for run in mine if counts[run.start] > 1 or max(counts.values()) == 1]
+
+    def baseline_of(self, method: str) -> str:
+        """Return what a method is compared with: the baseline that has as many responses to a prompt."""
+        equal = f"{self.baseline}_n16"
+        return equal if method.endswith("_n16") and equal in self.methods else self.baseline
+
+    def sample(
+        self, method: str, k: int, when: str, temperature: float = 1.0, blocks: Collection[Block] | None = None
+    ) -> Sample:
+        """Return pass@k of the reported prompts at each run's ``best`` checkpoint or its ``final`` one.
+
+        Args:
+            method: Its runs at its best rate.
+            k: Of the result; the best checkpoint is that of pass@target, whatever k.
+            when: ``best`` or ``final``.
+            temperature: At which the method is sampled.
+            blocks: Seeds and starts to keep; all if not given.
         """
         runs = [run for run in self.methods[method] if blocks is None or run.block in blocks]
-        steps = [best_checkpoint(run, 8).step if when == "best" else run.steps[-1] for run in runs]
-        return np.stack([reported_half(r.pass_at_k(k, s, temperature)) for r, s in zip(runs, steps, strict=True)])
+        return sample_of(runs, k, self.target if when == "best" else None, temperature)
 
-    def blocks(self, method: str, other: str) -> set[tuple[str, int]]:
+    def blocks(self, method: str, other: str) -> set[Block]:
         """Return the seeds and starts that two methods have, none if one of them has not run."""
         return set.intersection(*({run.block for run in self.methods.get(one, ())} for one in (method, other)))
 
@@ -213,13 +237,26 @@ class Comparison:
         The temperature is that at which the other method is sampled.
         """
         blocks = self.blocks(method, other)
-        return estimate(self.values(method, k, when, 1.0, blocks), self.values(other, k, when, temperature, blocks))
+        return estimate(self.sample(method, k, when, 1.0, blocks), self.sample(other, k, when, temperature, blocks))
 
-    def rates_tried(self, method: str) -> int:
-        """Return at how many learning rates a method was run."""
-        return len({run.lr for run in self.runs if run.method == method})
+    def _best_rate(self, method: str) -> float:
+        scan = scan_of(self.runs, method)
+        return max(scan, key=lambda rate: best_checkpoint(scan[rate], self.target).validation)
 
-    def _at_best_rate(self, method: str) -> list[Run]:
-        rate = max(scan_of(self.runs, method).values(), key=lambda run: best_checkpoint(run, 8).validation).lr
-        mine = (run for run in self.runs if (run.method, run.lr) == (method, rate))
-        return sorted(mine, key=lambda run: run.block)
+
+def sample_of(runs: Sequence[Run], k: int, target: int | None, temperature: float = 1.0) -> Sample:
+    """Return pass@k of the reported prompts at each run's best checkpoint for pass@target, or the last without one."""
+    steps = [run.steps[-1] if target is None else best_checkpoint(run, target).step for run in runs]
+    return sample_at(runs, k, steps, temperature)
+
+
+def sample_at(runs: Sequence[Run], k: int, steps: Iterable[int], temperature: float = 1.0) -> Sample:
+    """Return pass@k of the reported prompts at a step of each run."""
+    values = [reported_half(run.pass_at_k(k, s, temperature)) for run, s in zip(runs, steps, strict=True)]
+    return Sample(np.stack(values), tuple(run.start for run in runs))
+
+
+def ks_of(runs: Iterable[Run]) -> list[int]:
+    """Return the k that tables and pictures have, as far as there are samples for them."""
+    samples = min(run.at(run.steps[-1])["samples"] for run in runs)
+    return [k for k in ((1, 4, 8, 16) if samples <= 32 else (1, 8, 16, 64, 256)) if k <= samples]

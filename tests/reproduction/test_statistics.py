@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
-from support.reproduction import bandit, curves, optimum, studies, variance
+from scipy.stats import sem
+from scipy.stats import t as student_t
+from support.reproduction import bandit, curves, intervals, optimum, studies, variance
 
 from verl_maxpo import max_at_k_advantages
 
@@ -25,7 +27,7 @@ def make_run(
 
 
 def test_pass_at_k_of_a_run_weighs_the_problems_of_a_prompt() -> None:
-    weights, first = curves.weights_of("hidden_digit")
+    weights, first = curves.hidden_digit_weights()
     counts = "".join("w" if i in first else "0" for i in range(len(weights)))  # always the likeliest target
     evaluation = {"step": 0, "temperature": 1.0, "samples": 32, "successes": counts}
     run = curves.Run("", 0.0, 0, "hidden_digit", (evaluation,), {})
@@ -58,25 +60,84 @@ def test_a_difference_is_between_runs_with_the_same_start() -> None:
     assert not comparison.blocks("all", "one that has not run")
 
 
+def test_a_single_run_from_another_start_is_left_out() -> None:
+    several = [make_run("grpo", right=(0, 8), cpu="one", seed=seed) for seed in (0, 1)]
+    single = make_run("grpo", right=(0, 16), cpu="other")
+    comparison = curves.Comparison("countdown", [single, *several])
+    assert comparison.methods["grpo"] == several
+    assert curves.Comparison("countdown", [single]).methods["grpo"] == [single]
+
+
+def test_rates_are_scanned_on_one_start() -> None:
+    other = [make_run(lr=1e-5, right=(0, 9), cpu="other"), make_run(lr=2e-5, right=(0, 9), cpu="other")]
+    usual = [make_run(lr=lr, right=(0, 3), cpu="usual") for lr in (2e-5, 4e-5, 8e-5)]
+    for runs in ([*other, *usual], [*usual, *other]):
+        starts = {lr: run.start for lr, run in curves.scan_of(runs, "grpo").items()}
+        assert starts == {1e-5: "other", 2e-5: "usual", 4e-5: "usual", 8e-5: "usual"}
+
+
+def test_both_choices() -> None:
+    sharp = make_run(lr=8e-5, right=(0, 8))
+    half = "".join("g0"[i // 2 % 2] for i in range(300))  # half of the prompts always right: a better pass@1
+    sharp.evaluations[1]["successes"] = half
+    runs = [make_run(lr=4e-5, right=(0, 8)), sharp]
+    assert curves.Comparison("countdown", runs, target=8).methods["grpo"][0].lr == 4e-5
+    assert curves.Comparison("countdown", runs, target=1).methods["grpo"][0].lr == 8e-5
+
+
+@pytest.mark.parametrize("samples", [16, 32, 35, 36, 256, 1295])
+def test_counts_come_back(samples: int) -> None:
+    counts = [0, 1, samples // 2, samples]
+    assert curves.expanded(curves.compact(counts, samples), samples).tolist() == counts
+
+
+def test_methods_are_compared_at_equal_numbers_of_responses() -> None:
+    runs = [make_run(method) for method in ("grpo", "maxpo", "grpo_n16", "maxpo_k8_n16")]
+    comparison = curves.Comparison("countdown", runs)
+    assert comparison.baseline_of("maxpo") == "grpo"
+    assert comparison.baseline_of("maxpo_k8_n16") == "grpo_n16"
+
+
+def test_interval_of_seeds_alone_is_students() -> None:
+    means = np.array([0.1, 0.4, 0.3, 0.2, 0.6])
+    sample = intervals.Sample(np.repeat(means[:, None], 50, axis=1), ("one",) * 5)
+    low, high = student_t.interval(0.95, 4, means.mean(), sem(means))
+    assert intervals.estimate(sample)[:3] == pytest.approx((0.32, low, high))
+
+
 def test_interval_of_a_difference_pairs_the_prompts() -> None:
     rng = np.random.default_rng(0)
     prompts = rng.random(150)
-    values = prompts + 0.1 + 0.01 * rng.standard_normal((5, 150))
-    other = prompts + 0.01 * rng.standard_normal((5, 150))
-    found = curves.estimate(values, other)
+    starts = ("one",) * 5
+    values = intervals.Sample(prompts + 0.1 + 0.01 * rng.standard_normal((5, 150)), starts)
+    other = intervals.Sample(prompts + 0.01 * rng.standard_normal((5, 150)), starts)
+    found = intervals.estimate(values, other)
     assert found.low < 0.1 < found.high
     assert found.high - found.low < 0.01  # unpaired it would be about 0.13
-    assert curves.estimate(values).high - curves.estimate(values).low > 0.05
+    assert intervals.estimate(values).high - intervals.estimate(values).low > 0.05
 
 
-def test_interval_holds_the_mean_as_often_as_it_says() -> None:
+@pytest.mark.parametrize(
+    ("seeds", "starts", "spread", "least"), [(3, 1, 0, 0.93), (5, 1, 0, 0.93), (5, 2, 0, 0.95), (5, 2, 0.02, 0.89)]
+)
+def test_interval_holds_the_difference_as_often_as_it_says(
+    seeds: int, starts: int, spread: float, least: float
+) -> None:
+    """Runs that differ by .012 between seeds and by ``spread`` between starts, as much as the studies' and more."""
     rng = np.random.default_rng(1)
+    names = tuple("ab"[i] for i in range(starts) for _ in range(seeds))
+
+    def sample(of_start: float) -> intervals.Sample:
+        between = of_start * rng.standard_normal(starts).repeat(seeds)[:, None]
+        runs = 0.012 * rng.standard_normal((len(names), 1)) + 0.05 * rng.standard_normal((len(names), 150))
+        return intervals.Sample(prompts + between + runs, names)
+
     held = 0
-    for _ in range(200):
-        values = 0.5 + 0.3 * rng.standard_normal((1, 100)) + 0.05 * rng.standard_normal((5, 1))
-        found = curves.estimate(values, draws=400)
-        held += found.low < 0.5 < found.high
-    assert 0.88 <= held / 200 <= 0.99  # five seeds are few for a bootstrap
+    for _ in range(500):
+        prompts = 0.3 * rng.standard_normal(150)
+        found = intervals.estimate(sample(spread), sample(0))
+        held += found.low < 0 < found.high
+    assert least <= held / 500 <= 0.995
 
 
 @pytest.mark.parametrize("k", [2, 4, 16])

@@ -12,6 +12,7 @@ for folder in ("quickstart", "pytorch", "reproduction", "smollm2"):
 import bandit  # noqa: E402
 import curves  # noqa: E402
 import in_verl  # noqa: E402
+import intervals  # noqa: E402
 import optimum  # noqa: E402
 import report  # noqa: E402
 import results as smollm2  # noqa: E402
@@ -19,4 +20,7 @@ import studies  # noqa: E402
 import train  # noqa: E402
 import variance  # noqa: E402
 
-__all__ = ["EXAMPLES", "bandit", "curves", "in_verl", "optimum", "report", "smollm2", "studies", "train", "variance"]
+__all__ = [
+    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "report", "smollm2", "studies", "train",
+    "variance",
+]  # fmt: skip
