@@ -1,40 +1,35 @@
 r"""Multiple choice: a letter.
 
-Where it is looked for, the strongest form first; of several of one form the last counts:
-
-1. ``\boxed{C}``,
-2. ``<answer>C</answer>``,
-3. "the answer is (C)", "Answer: C",
-4. a last line that is a letter and nothing else.
-
-A hedge such as "A or B" is no answer.
+:mod:`.extraction` says where it may be. The first of these places that names a letter counts, so that a box with a
+formula does not hide the line "Answer: D"; last comes a last line that is an option and nothing else ("C) Paris").
+Several letters ("A or B", "A; B", a list of all options) are no answer.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
-from verl_maxpo.rewards.verifiers.extraction import last_boxed, last_tag, shorten, tail
+from verl_maxpo.rewards.verifiers.extraction import Found, after_thinking, candidates, line_from, shorten
 
-keeps_state = False
+keeps_state = False  # one response does not change the verdict on the next
 
-_DECORATION = re.compile(r"\\(?:text|textbf|mathrm|mathbf|bf|rm)\b|[\s{}$*()\[\]]")
-# A capital letter that is no word: not the article in "the answer is A dog", nor "I think".
-_PHRASE = re.compile(
-    r"(?i:\banswer)\s*(?:(?i:is|would be|choice is|option is)\s*:?|[:=])\s*(?i:option|choice)?"
-    r"[\s*$({\[]{0,5}(?:\\(?:text|textbf|mathrm|boxed)\{)?\(?([A-J])(?![\w'’])"
-    r"(?!(?<=[AI])\s+(?!(?:because|since|as)\b)[a-z])"
+_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|bf|rm|boxed)\b|\\[()\[\]\\ ,;]|[{}$*`_~]")
+# A letter alone, with a label's sign ("C. Paris", "(C) Paris"), or before what cannot be the rest of a phrase.
+_LETTER = re.compile(
+    r"\s*(?i:(?:(?:the|my|final|correct)\s+)*answer\s*(?:is|:)[\s:]*)?(?i:(?:the|correct|option|choice|letter)\s+)*"
+    r"[(\[]?\s*(?P<letter>[A-J]|[a-j](?=\W*$))(?:\s*[).:\]。]+(?=\s|$)|\s*(?=[,;/&|+\n]|$)"
+    r"|(?=\s+(?:[(–—-]|[A-J]\b|(?:or|and|because|since|as)\b)))"
 )
-# Another letter beside the chosen one: "A or B", "(A) 5 and (B) 6", "A/C".
-_HEDGE = re.compile(
-    r"[\s*$)}\].:]*(?:,|/|&|\bor\b|\band\b|\\text\s*\{\s*(?:or|and)\s*\})"
-    r"[\s*$({\[]*(?:\\?[a-z]+\{)?\(?[A-J](?![\w'’])"
+# Another letter: joined to the first one, or with a label's sign; not the subject of a sentence ("A is wrong").
+_OTHER = re.compile(
+    r"(?:[,;/&|+().:\n]\s*|(?<=[A-J])\s+|\b(?:and|or|maybe|perhaps|else|either)\s+)\(?([A-J])(?![\w'’])(?!\)?\s+(?!and\b|or\b)[a-z])"
+    r"|\s\(?([A-J])[).:]\s"
 )
-_LABELS = re.compile(r"\(([A-J])\)")
-_LONGEST_LINE = 40
+_LONGEST = 200
+_LONGEST_LINE = 80
 
 
 def verify(
@@ -60,13 +55,18 @@ def verify(
     if not choices or not set(choices) <= set("ABCDEFGHIJ"):
         raise ValueError(f"choices must be letters within 'ABCDEFGHIJ', got {choices!r}")
     truth = _truth(ground_truth, choices, index_from)
-    answer = _chosen(response)
-    if answer is None:
+    unread = None
+    for place, text in _places(response):
+        letters = _letters(text)
+        if len(letters) == 1 and letters <= set(choices):
+            letter = letters.pop()
+            return accept(letter, correct=letter == truth)
+        if letters:
+            return reject(Status.UNPARSEABLE, f"not one of {choices}", shorten(text))
+        unread = unread or (text if place in ("box", "tag") else None)
+    if unread is None:
         return reject(Status.NO_ANSWER, "no choice")
-    letter = _letter(answer)
-    if letter is None or letter not in choices:
-        return reject(Status.UNPARSEABLE, f"not one of {choices}", shorten(answer))
-    return accept(letter, correct=letter == truth)
+    return reject(Status.UNPARSEABLE, f"not one of {choices}", shorten(unread))
 
 
 def examples(
@@ -88,30 +88,25 @@ def _truth(ground_truth: Any, choices: str, index_from: int | None) -> str:
         except (TypeError, ValueError) as error:
             last = index_from + len(choices) - 1
             raise ValueError(f"ground_truth must be {index_from} to {last}, got {ground_truth!r}") from error
-    letter = _letter(ground_truth) if isinstance(ground_truth, str) else None
-    if letter is None or letter not in choices:
+    letters = _letters(ground_truth) if isinstance(ground_truth, str) else set()
+    if len(letters) != 1 or not letters <= set(choices):
         raise ValueError(f"ground_truth must be one of {choices} (or set index_from), got {ground_truth!r}")
-    return letter
+    return letters.pop()
 
 
-def _chosen(response: str) -> str | None:
-    """Return the text of the strongest form that the response has."""
-    for text in (last_boxed(response), last_tag(response, "answer")):
-        if text is not None:
-            return text
-    end = tail(response)
-    phrases = list(_PHRASE.finditer(end))
-    if phrases:
-        return None if _HEDGE.match(end, phrases[-1].end()) else phrases[-1][1]
-    line = tail(response.rstrip(), _LONGEST_LINE).rpartition("\n")[2]
-    return line if _letter(line) else None
+def _places(response: str) -> Iterator[Found]:
+    """Yield where a letter may be, the strongest first."""
+    yield from (found for found in candidates(response) if found.place != "end")
+    last = after_thinking(response)[-_LONGEST:].rstrip().rpartition("\n")[2]
+    if len(last) <= _LONGEST_LINE:
+        yield Found("end", line_from(last, 0))
 
 
-def _letter(text: str) -> str | None:
-    r"""Return the letter of ``C``, ``(c)``, ``C.``, ``\text{C}`` or ``(C) a dog``."""
-    if len(set(_LABELS.findall(text[:200]))) > 1:  # "(A) or (B)"
-        return None
-    text = text[:_LONGEST_LINE]
-    labelled = re.match(r"\s*(?:\\text(?:bf)?\{)?\s*\(?([A-J])[).:]\}?(?=[\s\\~])", text)
-    bare = _DECORATION.sub("", text).rstrip(".:").upper()
-    return labelled[1] if labelled else bare if re.fullmatch("[A-J]", bare) else None
+def _letters(text: str) -> set[str]:
+    r"""Return the letter of ``C``, ``(c)``, ``C.``, ``\text{C}`` or ``(C) a dog``; of a hedge, all that it names."""
+    text = _DRESS.sub(" ", text[:_LONGEST])
+    chosen = _LETTER.match(text)
+    if not chosen:
+        return set()
+    others = _OTHER.finditer(text, chosen.end("letter"))
+    return {chosen["letter"].upper(), *(other[1] or other[2] for other in others)}

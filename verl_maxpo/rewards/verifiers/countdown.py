@@ -14,9 +14,9 @@ from typing import Any
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.expressions import NotEvaluated, Unreadable, check, evaluate, numbers, plain_signs
-from verl_maxpo.rewards.verifiers.extraction import last_boxed, last_tag, shorten
+from verl_maxpo.rewards.verifiers.extraction import after_thinking, last_boxed, last_tag, shorten
 
-keeps_state = False
+keeps_state = False  # one response does not change the verdict on the next
 
 _EQUATION = re.compile(r"([^=]*)=\s*(-?[0-9]{1,30})\s*\.?\s*")
 
@@ -40,7 +40,7 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
         ValueError: The ground truth is ill-formed.
     """
     target, given = _problem(ground_truth)
-    answer = response if bare else _answer(response)
+    answer = response if bare else _answer(after_thinking(response))
     if answer is None:
         return reject(Status.NO_ANSWER, "no expression in <answer> or \\boxed")
     answer = plain_signs(answer).strip()

@@ -23,7 +23,16 @@ _SPELLINGS = re.compile(r"(?<![A-Za-z0-9_])[0-9][0-9.]*[A-Za-z_]")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]+|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
 # Signs that models write for the operators.
-_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "\n": " ", "\t": " "})
+_SIGNS = str.maketrans(
+    {
+        **dict.fromkeys("×·⋅∙•∗＊✕✖", "*"),
+        **dict.fromkeys("÷∕⁄／", "/"),
+        **dict.fromkeys("−–－", "-"),
+        **dict.fromkeys("\n\t", " "),
+    }
+)
+_DRESS = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[()\[\]]|\$")
+_TIMES = re.compile(r"(?<=[0-9) ])[xX](?=[0-9( ])|\\(?:times|cdot)(?![A-Za-z])")
 
 
 class NotEvaluated(ValueError):  # noqa: N818
@@ -78,7 +87,7 @@ def check(text: str, grammar: Grammar = ARITHMETIC) -> ast.expr:
     if len(text) > grammar.max_length or depth(text) > grammar.max_depth:
         raise Forbidden(f"longer than {grammar.max_length} characters or nested deeper than {grammar.max_depth}")
     if not _CHARACTERS.fullmatch(text):
-        raise Forbidden("characters that no expression of this task has")
+        raise Unreadable("characters that no expression of this task has")
     if _SPELLINGS.search(text):
         raise Forbidden("a number in a spelling of Python's")
     if _DIGITS.search(text):
@@ -198,9 +207,7 @@ def check_literal(text: str, *, max_length: int = 10_000) -> None:
 
 def plain_signs(text: str) -> str:
     r"""Return a text with the ASCII operators for ``× ÷ −`` and for LaTeX's ``\times``, ``\cdot`` and ``\div``."""
-    for latex, sign in (("\\times", "*"), ("\\cdot", "*"), ("\\div", "/"), ("\\left", ""), ("\\right", ""), ("$", "")):
-        text = text.replace(latex, sign)
-    return text.translate(_SIGNS)
+    return _TIMES.sub("*", _DRESS.sub("", text).replace("\\div", "/")).translate(_SIGNS)
 
 
 def depth(text: str) -> int:

@@ -1,37 +1,116 @@
-r"""Find the final answer in a response, in time linear in its length.
+r"""Find the answer of a response: one rule, for every verifier that reads text.
 
-A response is untrusted and may be megabytes of text made to hurt, so there is no regular expression here that can
-backtrack over more than the text between two matches.
+1. Only what follows the model's thinking (``</think>`` and its relatives) counts, if anything follows it.
+2. If that has an ``<answer>...</answer>``, only the last of these counts.
+3. The answer is the last ``\boxed{...}``;
+4. without a box, what the last "answer is" or "Answer:" says;
+5. without that, the last statement with a formula or a number, whole or not at all.
+
+A response is untrusted and may be megabytes of text made to hurt: each step takes time linear in the text, because no
+regular expression here backtracks over more than a bounded part of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
 
+LONGEST = 4000  # of a statement; a longer one is too long for an answer
+LONGEST_ENDS = 100_000, 10_000  # in which "answer is" and the last statement are looked for
+
+_THOUGHT = re.compile(
+    r"</(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
+    r"|<\|channel\|>final<\|message\|>",
+    re.IGNORECASE,
+)
 _BRACES = re.compile(
     r"\\(?P<box>boxed|fbox)\s*\{|\\(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})|\\[{}\\](?!boxed|fbox)|[{}]"
 )
 # What may stand between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
 _JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*")
 _LONGEST_JOINT = 40
-_HASHES = r"####(?=[ \t]*[-+$\\.0-9(])"  # before an answer, as GSM8K's solutions have it
-_ANSWER_IS = re.compile(
-    rf"\banswers?\b(?:[ \t]*(?:\bis\b|\bare\b|[:=])+|[ \t]*(?=\n))[ \t]*:?\s*|^{_HASHES}[ \t]*",
+
+_MARK = re.compile(
+    r"(?:(?<![A-Za-z])(?:answers?|(?:correct|right|best)\ (?:option|choice)|antwort|r[ée]ponse|respuesta|ответ)"
+    r"(?![A-Za-z])|答案|答え)[*_`]*[ \t]*"
+    r"(?:(?:(?:is|are|would\ be|equals|ist|est|es)(?![A-Za-z'’])|[:：=是为は])[*_`]*[ \t]*)+"
+    r"(?!(?:correct|right)\b)"
+    r"|^[#>*_ \t]*(?:(?:the|my|final|correct)[ \t]+)*answers?[*_ \t]*$"
+    r"|^####(?=[ \t]*[-+$\\.0-9(])[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
-_MARKDOWN = re.compile(
-    rf"(?<![\w)])(\*\*|__|\*|`)(?=[^\s*_`])([^*_`\n]+)\1(?!\w)|^(?!{_HASHES})[#>]+[ \t]+", re.MULTILINE
+_ANNOUNCES = re.compile(r"(?:(?:given by|as follows|the following|below)\b)?[\W_]*", re.IGNORECASE)
+_MARKDOWN = re.compile(r"(?<![\w)])(\*\*\*|\*\*|__|\*|`)(?=[^\s*_`])((?:(?!\1)[^\n]){1,300})\1(?!\w)")
+_LINE_START = re.compile(r"^(?:[ \t]*(?:[#>*•]+|[-+](?=[ \t]+[^\s0-9.$(\\])|\(?[0-9]{1,2}[.)](?=[ \t]+\S))[ \t]+)+")
+_DISPLAY = re.compile(r"(?:\$\$|\\\[)(?:[^$\\]|\\(?![][])){1,500}(?:\$\$|\\\])")
+_QED = re.compile(r"\\(?:blacksquare|square|Box|qed|checkmark)(?![A-Za-z])|[■□∎✓✔✅]")
+# A dollar sign opens a formula if the formula touches it, or if there is a space inside both; else it is a currency.
+_FORMULA = (
+    r"\$\$[^$\n]+\$\$|(?<!\\)\$(?![\s$])[^$\n]*(?<![\s\\])\$(?![0-9])|(?<!\\)\$[ ][^$\n]*[ ]\$"
+    r"|\\\((?:[^\\\n]|\\(?![()])){1,500}\\\)|\\\[(?:[^\\\n]|\\(?![][])){1,500}\\\]"
 )
-_WORD = re.compile(r"(?<![\\A-Za-z])(?!and\b)[A-Za-z]{3,}")
-_SCALE = r"(?:\s+(?:dozen|hundred|thousand|million|billion|trillion|percent)\b)?"
-_ITEM = (
-    r"(?:\$\$?[^$]+\$\$?|\\\((?:[^\\]|\\(?!\)))*\\\)|\\\[(?:[^\\]|\\(?!\]))*\\\]"
-    rf"|-?(?:[0-9]+(?:,[0-9]{{3}})*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+)?(?:\s*\\?%)?{_SCALE})"
+_IN_FORMULA = re.compile(_FORMULA)
+_SENTENCE = re.compile(rf"(?:{_FORMULA}|(?!\.(?:\s+(?![a-z])|$)|!(?:\s+[A-Z]|$)|。)[^\n])+")
+_VALUE = re.compile(r"\\(?!f?boxed)|[0-9$π√∞½⅓⅔¼¾]")
+_IS = re.compile(
+    r"(?<![A-Za-z\\])(?:is|are|was|were|be|equals?|gives?|gets?|got|obtain|have|has|had|makes?|yields?|becomes?|conclude)"
+    r"(?![A-Za-z'’])(?:\s+(?:equal\s+to|then|thus|therefore|exactly|simply|just|only|that)(?![A-Za-z]))*\s*:?\s*|:\s+|[：是为]"
 )
-_LIST = re.compile(rf"{_ITEM}(?:\s*(?:,?\s*\b(?:and|or)\b|,)\s*{_ITEM})*")
-_ABOUT = re.compile(r"\b(?:about|approximately|roughly|around|nearly|almost|not)\s+$", re.IGNORECASE)
-_IN_WORDS = re.compile(r"[A-Za-z]+(?:[ -][A-Za-z]+){0,7}")
+_DENIED = re.compile(r"\b(?:not|cannot|never|doubt|neither|nor|hardly|no|if|unless)\b|n['’]t\b", re.IGNORECASE)
+_DOUBT = re.compile(r"\b(?:or|if|unless|wrong|incorrect|false|impossible|maybe|perhaps|possibly|mod|base)\b")
+# What may follow an answer without being a part of it: ", because 5 is odd", "(one half)".
+_ASIDE = re.compile(
+    r",?\s+(?:because|since|as|which|where|so|(?:and\s+)?not|for\s+(?:all|any|every|each))\s.*"
+    r"|,?\s+\((?:[A-Za-z][a-z]+|a|[=≈])(?![A-Za-z(])[^()]*\)",
+    re.DOTALL,
+)
+_NO_WORD = r"(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|gcd|lcm)\b)"
+_LEADING = re.compile(rf"(?:{_NO_WORD}(?:[A-Za-z][A-Za-z'’-]+,?|a)\s+)+(?![=^_(*/+])")
+_TRAILING = re.compile(rf"(?<=\S)((?:\s+{_NO_WORD}[A-Za-z][A-Za-z'’-]+)+)$")
+
+
+class Found(NamedTuple):
+    """A place where the answer may be, and what stands there."""
+
+    place: str  # "box", "tag", "line" or "end"
+    text: str
+
+
+def candidates(response: str) -> Iterator[Found]:
+    """Yield where the answer may be, the strongest first; the first is the answer unless the task cannot read it."""
+    text = after_thinking(response)
+    tagged = last_tag(text, "answer")
+    text = tagged or text
+    box = last_boxed(text)
+    if box is not None:
+        yield Found("box", box)
+    line = _answer_line(text)
+    if line:
+        yield Found("line", line)
+    if tagged:
+        yield Found("tag", tagged)
+    elif end := _last_statement(text):
+        yield Found("end", end)
+
+
+def final_answer(response: str) -> Found | None:
+    """Return the answer of a response as :func:`.answers.read` takes it, or None."""
+    found = next(candidates(response), None)
+    return found if found is None or found.place == "box" else Found(found.place, statement(found.text))
+
+
+def after_thinking(response: str) -> str:
+    """Return what follows the last end of the model's thinking, or all of it if nothing does."""
+    thought = last_match(_THOUGHT, response)
+    rest = response[thought.end() :] if thought else ""
+    return rest if rest.strip() else response
+
+
+def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    """Return the last match of a pattern in a text."""
+    return next(iter(deque(pattern.finditer(text), maxlen=1)), None)
 
 
 def last_boxed(text: str) -> str | None:
@@ -81,33 +160,62 @@ def last_tag(text: str, tag: str) -> str | None:
     return text[start + len(tag) + 2 : end].strip() if start >= 0 else None
 
 
-def tail(text: str, length: int = 300) -> str:
-    """Return the end of a text, where a response without a marked answer has its answer."""
-    return text[-length:]
+def _answer_line(text: str) -> str | None:
+    """Return the rest of the line after the last "answer is"; the next line, if that is all or announces it."""
+    text = text[-LONGEST_ENDS[0] :]
+    mark = last_match(_MARK, text)
+    return mark and line_from(text, mark.end())
 
 
-def unboxed(text: str, is_answer: Callable[[str], bool]) -> str | None:
-    """Return the final answer of a text without a box: of several joined by a comma, "and" or "or" all of them.
+def line_from(text: str, start: int) -> str:
+    """Return the first line from a position that says something, without Markdown."""
+    lines = _undressed(text[start : start + LONGEST]).split("\n")
+    return next((line.strip(" \t*_`") for line in lines if not _ANNOUNCES.fullmatch(line)), "")
 
-    It is what follows "answer is", "Answer:" or ``####``, also on the next line and in Markdown, or else the last
-    formula or number. ``is_answer`` says whether words such as "forty-two" are one.
+
+def _last_statement(text: str) -> str | None:
+    """Return the last sentence that has a formula or a number."""
+    tail = text[-LONGEST_ENDS[1] :]
+    sentences = _SENTENCE.findall(_QED.sub("", _undressed(tail)))
+    if len(text) > len(tail):
+        del sentences[:1]  # it may have begun before
+    return next((sentence.strip() for sentence in reversed(sentences) if _VALUE.search(sentence)), None)
+
+
+def _undressed(text: str) -> str:
+    """Return a text without Markdown, with each displayed formula on one line."""
+    text = _DISPLAY.sub(lambda block: " ".join(block[0].split()), text)
+    lines = (_LINE_START.sub("", line) for line in text.split("\n"))
+    return _MARKDOWN.sub(lambda mark: mark[2], "\n".join(lines))
+
+
+def statement(text: str) -> str:
+    r"""Return what a statement says: its first sentence from the last "is" on, without asides.
+
+    Words around the value go into ``\text``, where the reader of answers judges them; what is denied comes whole.
     """
-    text = _MARKDOWN.sub(lambda mark: mark[2] or "", text)
-    phrases = _ANSWER_IS.split(text)[1:]
-    if phrases:
-        phrase = phrases[-1].strip().removeprefix("$$").strip().partition("\n")[0].strip(" *$").rstrip(".!")
-        if phrase and (not _WORD.search(phrase) or (_IN_WORDS.fullmatch(phrase) and is_answer(phrase))):
-            return phrase
-        if found := _LIST.search(phrase):
-            return _with_doubt(phrase, found)
-    lists = list(_LIST.finditer(text))
-    return _with_doubt(text, lists[-1]) if lists else None
+    first = _SENTENCE.search(text)
+    sentence = _ASIDE.sub(_without_aside, first[0] if first else text).strip()
+    masked = _IN_FORMULA.sub(lambda formula: "0" * len(formula[0]), sentence)
+    start = 0
+    for match in _IS.finditer(masked):
+        if re.search("[0-9\\\\]", masked[match.end() :]):
+            start = match.end()
+    clause = max(masked.rfind(sign, 0, start) for sign in ",;:") + 1
+    if _DENIED.search(masked, clause, start):
+        start = clause
+    return words_as_text(sentence[start:].strip())
 
 
-def _with_doubt(text: str, found: re.Match[str]) -> str:
-    """Return what was found, with a word such as "about" or "not" before it."""
-    doubt = _ABOUT.search(text, max(found.start() - 20, 0), found.start())
-    return f"{doubt[0]}{found[0]}" if doubt else found[0]
+def _without_aside(aside: re.Match[str]) -> str:
+    return aside[0] if _DOUBT.search(aside[0]) else ""
+
+
+def words_as_text(value: str) -> str:
+    r"""Put the words before and after a value into ``\text``."""
+    if leading := _LEADING.match(value):
+        value = rf"\text{{{leading[0]}}}{value[leading.end() :]}"
+    return _TRAILING.sub(r"\\text{\1}", value)
 
 
 def shorten(text: str, length: int = 80) -> str:

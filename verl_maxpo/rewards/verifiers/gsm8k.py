@@ -1,8 +1,8 @@
-"""GSM8K: the rest of the line after ``####``, or the last number, compared exactly.
+"""GSM8K: the rest of the line after ``####``, or the final answer in any form, compared exactly.
 
 Where the answer stands follows ``verl.utils.reward_score.gsm8k``, except that the whole rest of the line is the answer
 (``#### 5 or 6`` is none, ``#### 3/4`` is three quarters), that numbers, not texts, are compared (``72.0`` and ``$72``
-are 72, ``1,000`` is 1000) and that the whole response is read, not its last 300 characters. See Cobbe et al., "Training
+are 72, ``1,000`` is 1000) and that ``flexible`` then looks where ``math`` does. See Cobbe et al., "Training
 Verifiers to Solve Math Word Problems" (arXiv:2110.14168).
 """
 
@@ -17,16 +17,23 @@ from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.answers import Answer, Kind, read
 from verl_maxpo.rewards.verifiers.answers.comparing import same_number
 from verl_maxpo.rewards.verifiers.answers.numerals import Number
-from verl_maxpo.rewards.verifiers.extraction import last_boxed, shorten
+from verl_maxpo.rewards.verifiers.extraction import (
+    after_thinking,
+    final_answer,
+    last_boxed,
+    last_match,
+    line_from,
+    shorten,
+    statement,
+)
 
 METHODS = ("strict", "flexible")
 MAX_LENGTH = 200
 
-keeps_state = False
+keeps_state = False  # one response does not change the verdict on the next
 
-_NUMBER = re.compile(r"-?\$?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+|[eE][-+]?[0-9]{1,3})?")
 _MARK = re.compile(r"(?<!#)####(?!#)[ \t]*:?")
-_DECORATION = re.compile(r"\*\*|__|`|^[ \t*]+|[ \t*]+$")
+_CALCULATOR = re.compile(r"<<[^<>]*>>")  # "9*2 = <<9*2=18>>18", as the data set's solutions have it
 
 
 def verify(
@@ -38,7 +45,7 @@ def verify(
         response: The response.
         ground_truth: A number, as one or as text, or a GSM8K solution that ends in ``#### number``.
         extra_info: Not used.
-        method: ``strict`` wants the number after ``####``, the last one; ``flexible`` takes the last number.
+        method: ``strict`` wants the number after the last ``####``; ``flexible`` goes on to any other form.
 
     Raises:
         ValueError: The method is unknown, or the ground truth has no number.
@@ -46,8 +53,9 @@ def verify(
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     truth = _truth(str(ground_truth))
-    marked = _after_mark(response)
-    found = marked if method == "strict" else _last_number(response)
+    marked = _after_mark(after_thinking(response))
+    answer = final_answer(response) if method == "flexible" and not marked else None
+    found = marked if answer is None else answer.text
     if not found:
         return reject(Status.NO_ANSWER, "no number" + (" after ####" if method == "strict" else ""))
     if len(found) > MAX_LENGTH:
@@ -74,22 +82,14 @@ def _truth(ground_truth: str) -> Number:
 
 
 def _after_mark(text: str) -> str | None:
-    """Return the rest of the line after the last ``####``; of the next line that is not empty, if that is all."""
-    marks = list(_MARK.finditer(text))
-    if not marks:
-        return None
-    return text[marks[-1].end() :].lstrip().partition("\n")[0].strip()
-
-
-def _last_number(text: str) -> str | None:
-    found = _NUMBER.findall(text)
-    return found[-1] if found else None
+    """Return what the line after the last ``####`` says; the next line that is not empty, if that is all."""
+    mark = last_match(_MARK, text)
+    return mark and statement(_CALCULATOR.sub("", line_from(text, mark.end())))
 
 
 @lru_cache(maxsize=4096)
 def _number(text: str) -> Number | None:
-    """Read one number, whatever decoration, name, currency or unit it has; a sign of percent does not matter."""
-    text = _DECORATION.sub("", text)
+    """Read one number, whatever name, currency or unit it has; a sign of percent does not matter."""
     boxed = last_boxed(text)
     answer: Answer = read(re.sub(r"^([-+])\s+", r"\1", text if boxed is None else boxed))
     return answer.value if answer.kind is Kind.NUMBER and not answer.approximate else None

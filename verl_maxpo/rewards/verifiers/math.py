@@ -1,7 +1,6 @@
 r"""Mathematical answers: read exactly where that is cheap, compared by math-verify where it is not.
 
-A response has one final answer: its last ``\boxed{...}``, or, without a box, what follows "answer is" or "answer:", or
-the last formula, or the last number of its last 300 characters. :mod:`.answers` reads it and the ground truth, compares
+A response has one final answer, which :mod:`.extraction` finds. :mod:`.answers` reads it and the ground truth, compares
 numbers, lists and intervals exactly, and gives math-verify the formulas. It therefore cannot choose among several
 answers, as math-verify does with a whole response, and an enumeration such as ``\boxed{1} \boxed{2} ...`` gains
 nothing; "5 or 6" is the set of both. What counts as equal is in ``docs/verifiers.md``.
@@ -20,9 +19,9 @@ from verl_maxpo.rewards.verifiers.answers.costs import MAX_DEPTH
 from verl_maxpo.rewards.verifiers.answers.parsing import parse_formula
 from verl_maxpo.rewards.verifiers.answers.reading import MAX_LENGTH
 from verl_maxpo.rewards.verifiers.expressions import NotEvaluated, depth
-from verl_maxpo.rewards.verifiers.extraction import last_boxed, shorten, tail, unboxed
+from verl_maxpo.rewards.verifiers.extraction import final_answer, last_boxed, shorten
 
-keeps_state = False
+keeps_state = False  # one response does not change the verdict on the next
 
 
 def verify(
@@ -46,13 +45,13 @@ def verify(
     """
     truth = _text_of(ground_truth)
     _gold(truth)
-    boxed = last_boxed(response)
-    answer = unboxed(tail(response), _is_number) if boxed is None and not boxed_only else boxed
-    if answer is None:
+    found = final_answer(response)
+    boxed = found is not None and found.place == "box"
+    if found is None or (boxed_only and not boxed):
         return reject(Status.NO_ANSWER, "no \\boxed answer" if boxed_only else "no answer")
-    if len(answer) > MAX_LENGTH:
-        return reject(Status.REFUSED, f"an answer of more than {MAX_LENGTH} characters", format_ok=boxed is not None)
-    return _compare(answer, truth, format_ok=boxed is not None)
+    if len(found.text) > MAX_LENGTH:
+        return reject(Status.REFUSED, f"an answer of more than {MAX_LENGTH} characters", format_ok=boxed)
+    return _compare(found.text, truth, format_ok=boxed)
 
 
 def prepare(**options: Any) -> None:
@@ -76,10 +75,6 @@ def _compare(answer: str, ground_truth: str, *, format_ok: bool) -> VerifierResu
     except NotEvaluated as error:
         return reject(error.status, str(error), shorten(answer), format_ok=format_ok)
     return accept(canonical(found), correct=correct, format_ok=format_ok)
-
-
-def _is_number(words: str) -> bool:
-    return read(words).kind is Kind.NUMBER
 
 
 def _text_of(ground_truth: Any) -> str:

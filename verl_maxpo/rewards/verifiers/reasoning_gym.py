@@ -52,7 +52,7 @@ from verl_maxpo.rewards.verifiers.extraction import last_tag, shorten
 
 MAX_LENGTH = 20_000
 
-keeps_state = False
+keeps_state = False  # one response does not change the verdict on the next
 
 # Tasks whose entries may have the answer None: many answers are right and none was computed.
 WITHOUT_GOLD = frozenset({"boxnet", "graph_color", "propositional_logic", "rubiks_cube", "rush_hour"})

@@ -17,7 +17,7 @@ from verl_maxpo.rewards.verifiers.scores import to_result
 
 MAX_LENGTH = 1_000_000
 
-keeps_state = False
+keeps_state = False  # one response does not change the verdict on the next
 
 _TEXT = (
     "openai/gsm8k",

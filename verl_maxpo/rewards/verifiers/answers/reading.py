@@ -19,8 +19,9 @@ from verl_maxpo.rewards.verifiers.answers.intervals import IS_VARIABLE, VARIABLE
 from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, formula
 from verl_maxpo.rewards.verifiers.answers.notation import clean, strip_punctuation
 from verl_maxpo.rewards.verifiers.answers.numerals import SCALES, read_number
-from verl_maxpo.rewards.verifiers.answers.units import read_unit, split_currency, split_unit
+from verl_maxpo.rewards.verifiers.answers.units import leads_in, read_unit, split_currency, split_unit
 from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable, check, evaluate, plain_signs
+from verl_maxpo.rewards.verifiers.extraction import words_as_text
 
 MAX_LENGTH = 2000
 _NAME = re.compile(
@@ -35,6 +36,13 @@ _PHRASE = (
     r"\b(?:answers?|result|solutions?|value|option|choice)\b\s*(?:(?:is|are|equals)\b\s*:?|[:=])\s*"
 )
 _LEAD_IN = re.compile(rf"\\text\s*\{{{_PHRASE}\}}\s*|{_PHRASE}", re.IGNORECASE)
+# Words before a value; what they say is all there is to it if they end in "is" or a colon, or a plain value follows.
+_LEAD = re.compile(r"(?:\\text\s*\{((?=[^{}]*[^\W\d_]{2})[^{}0-9]*)\}\s*)+(?![=_^/*+])(?=\S)")
+_CONNECTS = r"(?:so|thus|hence|therefore|then|and|now|finally|here|it|we|conclude|follows|that|also|the|answer)"
+_SAYS = re.compile(
+    rf".*(?:\b(?:is|are|was|equals?|equal to|gives?|get|obtain|have|has)\s*:?|:)\s*|(?:{_CONNECTS}\b,?\s*)+",
+    re.IGNORECASE,
+)
 _LETTER = r"\(\s*([A-J])\s*\)"
 _OPTION = re.compile(
     rf"(?:\\text\s*\{{\s*(?:{_LETTER}|([A-J]))\s*[.:)]?\s*\}}|{_LETTER}|([A-J])\s*[.:)](?=\s))\s*(.*)", re.DOTALL
@@ -63,14 +71,29 @@ def read(text: str) -> Answer:
 
 def _read(latex: str) -> Answer:
     whole = latex
-    latex = open_up(latex)
+    latex = open_up(_TELLING_TEXT.sub(lambda text: f" {words_as_text(text[1])} ", latex).strip())
     if lead_in := _LEAD_IN.match(latex):
         latex = latex[lead_in.end() :]
-    latex, letter = _option(strip_punctuation(_TELLING_TEXT.sub(r" \1 ", latex)))
+    if answer := literals.read_date(latex) or _led_in(latex):
+        return replace(answer, latex=whole)
+    latex, letter = _option(strip_punctuation(latex))
     approximate = _APPROXIMATE.match(latex)
     latex = open_up(latex[approximate.end() :] if approximate else latex)
-    answer = literals.read_time(latex) or _measured(latex) or _listed(latex) or _named(latex)
+    answer = (
+        literals.read_time(latex) or literals.read_date(latex) or _measured(latex) or _listed(latex) or _named(latex)
+    )
     return replace(answer, latex=whole, letter=letter, approximate=approximate is not None or answer.approximate)
+
+
+def _led_in(latex: str) -> Answer | None:
+    r"""Read what words such as ``\text{There are }`` lead in to."""
+    match = _LEAD.match(latex)
+    if not match or not leads_in(match[0].replace(r"\text", "")):
+        return None
+    answer = _read(latex[match.end() :])
+    plain = answer.name is None and answer.kind in (Kind.NUMBER, Kind.ITEMS, Kind.RANGES)
+    plain = plain and latex[match.end()] not in "-(["
+    return answer if plain or _SAYS.fullmatch(match[1]) else None
 
 
 def open_up(latex: str) -> str:
@@ -118,10 +141,8 @@ def _around(latex: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _listed(latex: str) -> Answer | None:
-    """Read what a comma, "and" or "or" joins: dates, intervals, several answers."""
-    if answer := literals.read_date(latex) or intervals.read_ranges(latex, read):
-        return answer
-    return lists.read_list(latex, _read)
+    """Read what a comma, "and" or "or" joins: intervals, several answers."""
+    return intervals.read_ranges(latex, read) or lists.read_list(latex, _read)
 
 
 def _named(latex: str) -> Answer:
@@ -182,7 +203,6 @@ _READERS: tuple[Callable[[str], Answer | None], ...] = (
     literals.read_time,
     literals.read_ratio,
     literals.read_based,
-    literals.read_date,
     lambda latex: intervals.read_ranges(latex, read),
     lambda latex: lists.read_matrix(latex, _read),
     lambda latex: lists.read_unit_vectors(latex, _read),

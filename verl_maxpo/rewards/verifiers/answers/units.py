@@ -41,20 +41,34 @@ _UNITS = {
 }
 _QUOTIENTS = {"mph": ("mi", "h"), "kmh": ("km", "h"), "kph": ("km", "h")}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
-#: Words that change what the number before them says: with one of these it is no unit.
-_TELLING_WORDS = """
-a about above after all almost and any approx approximately around at base before below between but equals except
-exceeds false fewer for from greater if infinitely is it least less maybe mod modulo more most nearly neither no none
-nor not off only or otherwise over perhaps remainder roughly than then times to true under unless up when where with
-half third percent percentage pct choose hundred thousand million billion trillion dozen
+_HEDGES = """
+about above absolute almost approx approximately around below between but cannot doubt double doubled either except
+exceed exceeds factorial false fewer greater half halved hardly higher if impossible incorrect infinitely inverse
+larger least less lower maybe minus mod modulo more most multiplied nearly negative neither never no none nor not
+only opposite or otherwise over perhaps plus possibly reciprocal remainder roughly smaller than then thrice times
+triple tripled twice under unless up versus vs within without wrong
 """
-_TELLING = frozenset(_TELLING_WORDS.split())
+_AFTER = """
+a after all and any at base before equals for from halves is it off on root to true when where with
+third quarter fourth fifth sixth seventh eighth ninth tenth eleventh twelfth twentieth hundredth thousandth millionth
+billionth hundred thousand million billion trillion dozen score lakh crore grand bn mn percent percentage pct choose
+"""
+_BEFORE = """
+and base by case chapter cube cubed each equation example figure from lemma log of page part per power problem question
+root square squared step theorem to with
+"""
+#: Words that change what the number before them says: with one of these it is no unit.
+_TELLING = frozenset((_HEDGES + _AFTER).split())
+#: Words that change what stands after them, or that a name ends in.
+_LEADING = frozenset((_HEDGES + _BEFORE).split())
+_CJK = re.compile("[万亿千百十半倍成负不或和以约多余]")
 _TOKEN = re.compile(
-    r"\\text\s*\{(?P<text>[^{}0-9]*)\}|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?)|(?P<slash>/)"
-    r"|\^\s*\{?\s*(?P<power>[23])\s*\}?"
+    r"\\text\s*\{(?P<text>(?:[^{}0-9^]|\^(?:-?[1-4]|\{-?[1-4]\}))*)\}|(?P<slash>/)"
+    r"|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?|[^\W\d_A-Za-z]+|(?<=/)[smhgl](?![A-Za-z])|(?<=[0-9] )m(?=\s?\^))"
+    r"|\^\s*\{?\s*(?P<power>-?[1-4])\s*\}?"
     r"|(?P<space>\s+)|\\cdot(?![A-Za-z])|\\[A-Za-z]+|."
 )
-_PART = re.compile(r"[A-Za-z£€¥₹$¢]+\.?|/|\^?[23]")
+_PART = re.compile(r"[^\W\d_]+\.?|[£€¥₹$¢/]|\^\{?-?[1-4]\}?")
 _CURRENCY = re.compile(r"\s*([-+]?)\s*(?:\\(\$)|([£€¥₹$]))\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(?:\\(\$)|([£€¥₹$¢]))\s*$")
 
@@ -93,11 +107,24 @@ def split_unit(latex: str) -> tuple[str, list[str]]:
 
 def read_unit(words: list[str]) -> Unit | None:
     """Read a unit, or things counted; None if the words say more than that."""
-    return None if _TELLING.intersection(word.lower() for word in words) else _product(words)
+    telling = any(
+        word.lower().removesuffix("s") in _TELLING
+        or word.lower() in _TELLING
+        or _CJK.search(word)
+        or (len(word) == 1 and word.isascii() and word.isalpha() and word not in "msghLl")
+        for word in words
+    )
+    return None if telling else _product(words)
 
 
-def _product(words: list[str]) -> Unit:
-    """Multiply the units of ``square miles per hour``, ``cm ^2``, ``m / s``."""
+def leads_in(words: str) -> bool:
+    """Return whether words only lead in to the value after them: "There are", "Total:"."""
+    said = re.findall(r"[^\W\d_]+", words.lower().replace("n't", " not").replace("n’t", " not"))
+    return bool(said) and not _LEADING.intersection(said) and not _CJK.search(words)
+
+
+def _product(words: list[str]) -> Unit | None:
+    """Multiply the units of ``square miles per hour``, ``cm ^2``, ``m / s``; a power of nothing is no unit."""
     dimensions: Counter[str] = Counter()
     factor, sign, power, last = Fraction(1), 1, 1, ("", Fraction(1))
     for word in words:
@@ -106,8 +133,10 @@ def _product(words: list[str]) -> Unit:
             sign = -1
         elif name in _POWERS and not (name.endswith("d") and last[0]):
             power = _POWERS[name]
-        elif (exponent := name.lstrip("^")) in ("2", "3") or name in _POWERS:
-            extra = sign * ((int(exponent) if exponent.isdigit() else _POWERS[name]) - 1)
+        elif name[0] == "^" or name in _POWERS:
+            if not last[0]:
+                return None if name in _POWERS else Unit()
+            extra = sign * ((_POWERS.get(name) or int(name.strip("^{}"))) - 1)
             dimensions[last[0]] += extra
             factor *= last[1] ** extra
         elif name in _QUOTIENTS:
@@ -127,5 +156,5 @@ def _unit_of(name: str) -> tuple[str, Fraction]:
     return found or ("", Fraction(1))
 
 
-def _unit(sign: str) -> Unit:
+def _unit(sign: str) -> Unit | None:
     return _product([sign])
