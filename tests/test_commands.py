@@ -73,7 +73,8 @@ def make_data(folder: Path) -> None:
     for file in ("train.parquet", "gsm8k/train.parquet", "gsm8k/test.parquet"):
         (folder / "data" / file).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, folder / "data" / file)
-    (folder / "problems.jsonl").write_text('{"question": "9 * 8 = ?", "answer": "72"}\n')
+    problems = [{"question": f"{i} * 8 = ?", "answer": f"{i * 8}"} for i in range(10)]
+    (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, problems)))
     samples = [{"input": f"{i}", "score": float((i + j) % 3 == 0), "step": 0} for i in range(8) for j in range(16)]
     lines = "\n".join(json.dumps({**sample, "acc": sample["score"]}) for sample in samples)
     for file in ("outputs/gsm8k/maxpo-seed0/validation/0.jsonl", "outputs/rollouts/0.jsonl"):
@@ -177,7 +178,8 @@ def help_of_ray(command: tuple[str, ...]) -> str:
 
 def check_ours(arguments: list[str]) -> None:
     """Run verl-maxpo, but for what looks at this machine."""
-    if arguments[0] == "doctor" or (arguments[0] == "prepare" and "--local" not in arguments):  # Ray; the hub
+    local = "--local" in arguments or Path(arguments[1]).is_file()
+    if arguments[0] == "doctor" or (arguments[0] == "prepare" and not local):  # Ray; the hub
         check_options(arguments, help_of_ours(arguments[0]))
     else:
         assert main(arguments) == 0

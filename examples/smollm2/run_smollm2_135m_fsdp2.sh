@@ -18,7 +18,7 @@ OWN_SETTINGS=(PLATFORM)
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 [ "$MODEL" != "$(realpath -m outputs/smollm2/model)" ] || python "$(dirname "$0")/get_model.py" --from "$FROM" --out "$MODEL"
-prepare smollm2 reasoning_gym:chain_sum --size 2000 --test-size 100 --instruction "Answer with the number only." \
+prepare smollm2 reasoning_gym:chain_sum --size 2000 --test-size 100 --suffix "Answer with the number only." \
     --task-config min_terms=3 max_terms=3 min_digits=1 max_digits=1
 
 platform_args=()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from datasets import load_dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -26,9 +27,6 @@ from transformers import (
     set_seed,
 )
 
-from verl_maxpo.data.reading import hub_reader, local_reader
-from verl_maxpo.data.sources import SOURCES
-
 NOTES = re.compile(r"<<[^>]*>>")
 NO_LOSS = -100
 MICRO_BATCH = 4
@@ -36,9 +34,8 @@ MICRO_BATCH = 4
 
 def solutions_of(file: Path | None) -> dict[str, str]:
     """Return the solution of every question."""
-    source = SOURCES["gsm8k"]
-    read = local_reader(source, {"train": [file]}) if file else hub_reader(source, revision=None)
-    return {row["question"].strip(): NOTES.sub("", row["answer"]) for _, row in read("train")}
+    rows = load_dataset("json", data_files=str(file)) if file else load_dataset("openai/gsm8k", "main")
+    return {row["question"].strip(): NOTES.sub("", row["answer"]) for row in rows["train"]}
 
 
 def example_of(row: Any, solution: str, tokenizer: Any) -> dict[str, list[int]]:

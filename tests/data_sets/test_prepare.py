@@ -27,7 +27,7 @@ from verl_maxpo.data import prepare
 from verl_maxpo.data.normalise import normalise, problem_id
 from verl_maxpo.data.reading import hub_revision
 from verl_maxpo.data.rows import SCHEMA, DataError
-from verl_maxpo.data.sources import SOURCES, last_boxed
+from verl_maxpo.data.sources import SOURCES, boxed_answer
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 ROWS = {"gsm8k": (24, 16), "math": (24, 16), "dapo_math": (16, 0), "aime24": (0, 10), "aime25": (0, 10)} | {
@@ -125,7 +125,7 @@ def test_prepares(name: str, tmp_path: Path) -> None:
         for row in rows:
             question, truth = row["extra_info"]["question"], row["reward_model"]["ground_truth"]
             assert row["data_source"] == SOURCES[name].data_source
-            assert row["prompt"] == [{"role": "user", "content": f"{question} {SOURCES[name].instruction}"}]
+            assert row["prompt"] == [{"role": "user", "content": f"{question} {SOURCES[name].suffix}"}]
             assert row["reward_model"]["style"] == "rule"
             assert truth.strip() == truth != ""
             assert row["extra_info"]["split"] == split
@@ -143,7 +143,7 @@ def test_ground_truths(tmp_path: Path) -> None:
     math500 = samples(SAMPLES / "math500.jsonl")
     prepared = read(tmp_path / "math500/test.parquet")
     assert [row["reward_model"]["ground_truth"] for row in prepared] == [row["answer"] for row in math500]
-    assert [last_boxed(row["solution"]) for row in math500] == [row["answer"] for row in math500]
+    assert [boxed_answer(row["solution"]) for row in math500] == [row["answer"] for row in math500]
     aime = [row["reward_model"]["ground_truth"] for row in read(tmp_path / "aime24/test.parquet")]
     assert aime[:3] == ["576", "7", "22"]  # "007" and "022"
     assert read(tmp_path / "amc23/test.parquet")[0]["reward_model"]["ground_truth"] == "625"  # "625.0"
@@ -161,8 +161,8 @@ def test_dapo_loses_its_own_instruction_and_its_repetitions(tmp_path: Path, caps
 
 
 @pytest.mark.parametrize(("text", "ending"), [("Answer in one word.", " Answer in one word."), ("", "")])
-def test_instruction(tmp_path: Path, text: str, ending: str) -> None:
-    assert run("gsm8k", tmp_path, "--instruction", text) == 0
+def test_suffix(tmp_path: Path, text: str, ending: str) -> None:
+    assert run("gsm8k", tmp_path, "--suffix", text) == 0
     row = read(tmp_path / "test.parquet")[0]
     assert row["prompt"][0]["content"] == row["extra_info"]["question"] + ending
 
@@ -188,22 +188,22 @@ def test_max_rows(tmp_path: Path) -> None:
         (r"$\boxed{1}$ and $\boxed{2}$", "1, 2"),
     ],
 )
-def test_last_boxed(solution: str, answer: str) -> None:
-    assert last_boxed(solution) == answer
+def test_boxed_answer(solution: str, answer: str) -> None:
+    assert boxed_answer(solution) == answer
 
 
 @pytest.mark.parametrize(
     "solution", ["no box", r"$\boxed{}$", r"$\boxed{1", r"\boxed{ }", r"\boxed", r"\boxed{\}", r"\boxed{1} \boxed{2"]
 )
-def test_last_boxed_is_never_guessed(solution: str) -> None:
+def test_boxed_answer_is_never_guessed(solution: str) -> None:
     with pytest.raises(ValueError, match="solution"):
-        last_boxed(solution)
+        boxed_answer(solution)
 
 
 @settings(deadline=None)  # the first call may compile
 @given(st.recursive(st.sampled_from(["x", "1", r"\{", r"\frac "]), lambda inner: inner.map(lambda s: "{" + s + "}y")))
-def test_last_boxed_matches_braces(content: str) -> None:
-    assert last_boxed(rf"First \boxed{{0}}, so $\boxed{{{content}}}$. {{more}}") == content.strip()
+def test_boxed_answer_matches_braces(content: str) -> None:
+    assert boxed_answer(rf"First \boxed{{0}}, so $\boxed{{{content}}}$. {{more}}") == content.strip()
 
 
 @pytest.mark.parametrize(
@@ -359,25 +359,22 @@ def test_a_manifest_of_others_protects_the_folder(
 ) -> None:
     (tmp_path / "manifest.json").write_text(content)
     (tmp_path / "train.parquet").write_text("mine")
-    assert run("gsm8k", tmp_path, "--overwrite") == 2
-    assert "manifest.json is damaged or was not written by `verl-maxpo prepare`" in capsys.readouterr().err
+    assert run("gsm8k", tmp_path) == 2
+    assert "manifest.json was not written by `verl-maxpo prepare`" in capsys.readouterr().err
     assert (tmp_path / "manifest.json").read_text() == content
     assert (tmp_path / "train.parquet").read_text() == "mine"
 
 
-def test_what_was_prepared_otherwise_is_replaced_on_demand_only(
+def test_what_was_prepared_otherwise_is_written_anew(
     tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    train = write("gsm8k_train.jsonl", gsm8k_rows("Another?"))
-    assert run("gsm8k", out) == 0
-    before = {file.name: file.read_bytes() for file in out.iterdir()}
-    assert run("gsm8k", out, "--max-rows", 3) == 2
-    assert "max_rows: null there, 3 asked for\ngive --out another folder, or replace" in capsys.readouterr().err
-    assert run("gsm8k", out, local=sample_files("gsm8k") | {"train": train}) == 2
-    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
-    assert run("gsm8k", out, "--overwrite", local=sample_files("gsm8k") | {"train": train}) == 0
-    assert [row["extra_info"]["question"] for row in read(out / "train.parquet")] == ["Another?"]
+    local = sample_files("gsm8k") | {"train": write("gsm8k_train.jsonl", gsm8k_rows("Another?"))}
+    assert run("gsm8k", tmp_path / "out") == 0
+    assert "written anew" not in capsys.readouterr().out
+    for options, files, rows in [(["--max-rows", 3], None, 3), ([], local, 1), (["--suffix", "!"], local, 1)]:
+        assert run("gsm8k", tmp_path / "out", *options, local=files) == 0
+        assert "prepared otherwise, or changed since: written anew" in capsys.readouterr().out
+        assert len(read(tmp_path / "out/train.parquet")) == rows
 
 
 def test_what_a_run_script_asks_for_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,9 +382,9 @@ def test_what_a_run_script_asks_for_is_compared(tmp_path: Path, capsys: pytest.C
     assert run("math500", tmp_path / "math500") == run("math", tmp_path / "math") == 0
     asked = ["prepare", "math", "--out", str(tmp_path / "math")]
     assert main(asked) == 0
-    capsys.readouterr()
-    assert main([*asked, "--against", str(tmp_path / "math500/test.parquet")]) == 2
-    assert "against: [] there, [{" in capsys.readouterr().err
+    assert "is prepared in" in capsys.readouterr().out
+    assert main([*asked, "--against", str(tmp_path / "math500/test.parquet")]) == 1  # the hub is not there
+    assert "cannot be loaded from the Hugging Face hub" in capsys.readouterr().err
 
 
 def test_against_files_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
@@ -402,7 +399,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, write: Write) -> None:
     assert run("gsm8k", tmp_path / "out") == 0
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     bad = write("bad.jsonl", [*gsm8k_rows("Fine?"), {"question": "q", "answer": "no number"}])
-    assert run("gsm8k", tmp_path / "out", "--overwrite", local=sample_files("gsm8k") | {"train": bad}) == 1
+    assert run("gsm8k", tmp_path / "out", local=sample_files("gsm8k") | {"train": bad}) == 1
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before
 
 
@@ -415,7 +412,7 @@ def test_a_folder_holds_one_data_set(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_files_of_others_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.parquet").write_text("mine")
     assert run("gsm8k", tmp_path) == 2
-    assert "no manifest.json" in capsys.readouterr().err
+    assert "train.parquet was not written by" in capsys.readouterr().err
     assert (tmp_path / "train.parquet").read_text() == "mine"
 
 
@@ -466,11 +463,20 @@ def test_missing_column_names_everything(tmp_path: Path, write: Write, capsys: p
         ("a.jsonl", '{"question": "q", "answer": "#### 1"}\n\n{"question": "q", "ans', "a.jsonl, line 3: Unterminated"),
         ("a.jsonl", '{"question": "q", "answer": "#### 1"}\n[1]\n', "a.jsonl, line 2: expected an object, got [1]"),
         ("a.jsonl", b'{"question": "q", "answer": "#### 1"}\n{"question": "\xff"}', "a.jsonl, line 2: 'utf-8' codec"),
-        ("a.json", '[{"question": "q", "answer": "#### 1"}, 2]', "a.json, row 1: expected an object, got 2"),
+        ("a.json", '[{"question": "q", "answer": "#### 1"}, 2]', "a.json cannot be read as json"),
         ("a.parquet", "no parquet", "cannot be read as parquet"),
-        ("a.csv", "question,answer\nq,#### 1\nq,#### 1,x\n", "a.csv, line 3: expected 2 fields, as the header has"),
-        ("a.csv", "question,answer\nq\n", "a.csv, line 2: expected 2 fields, as the header has"),
-        ("a.csv", "\n", "a.csv has no rows"),
+        (
+            "a.csv",
+            "question,answer\nq,#### 1\nq,#### 1,x\n",
+            "Expected 2 fields in line 3, saw 3",
+        ),
+        (
+            "a.csv",
+            "question,answer\nq,1,2\n",
+            "line 2 has more fields than the header, which has 2",
+        ),
+        ("a.csv", "question,answer\nq\n", "a.csv, row 0: answer must be a text that is not empty, got ''"),
+        ("a.csv", "\n", "a.csv cannot be read as csv: it has no rows"),
         ("a.csv", "question,answer\n", "a.csv has no rows"),
         ("a.jsonl", "", "the file is empty"),
         ("a.txt", "q", "expected a file ending in .parquet, .json, .jsonl, .csv, got '.txt'"),
@@ -492,7 +498,7 @@ def test_unreadable_files(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nope"], "unknown data set 'nope'; there are: gsm8k, math,"),
+        (["nope"], "nope needs --question COLUMN and --answer COLUMN, unless it is one of gsm8k, math,"),
         (["gsm8k", "--local", "a.jsonl"], "gsm8k needs --local train=FILE test=FILE, got 'a.jsonl'"),
         (["gsm8k", "--local", f"train={SAMPLES / 'gsm8k_train.jsonl'}"], "got no file for test"),
         (["aime24", "--local", "none.jsonl"], "none.jsonl: there is no such file"),
@@ -520,9 +526,13 @@ def test_out_that_is_a_file(tmp_path: Path, write: Write, capsys: pytest.Capture
     assert capsys.readouterr().err.startswith("error: ")
 
 
-# ---- any data set of the hub ----
+# ---- files and data sets of the hub by their columns ----
 
 COLUMNS = ["--question", "q", "--answer", "a"]
+
+
+def run_own(*arguments: object, out: Path) -> int:
+    return main(["prepare", *map(str, arguments), *COLUMNS, "--out", str(out)])
 
 
 @pytest.mark.parametrize(
@@ -533,47 +543,120 @@ COLUMNS = ["--question", "q", "--answer", "a"]
         ("####", ["so\n#### 1,000"], ["1000"]),
     ],
 )
-def test_any_data_set_by_its_columns(
+def test_a_file_by_its_columns(
     tmp_path: Path,
     write: Write,
     capsys: pytest.CaptureFixture[str],
     answer_format: str,
     answers: list[Any],
-    truths: list[str],
+    truths: Any,
 ) -> None:
-    file = write("mine.jsonl", [{"q": f"Question {i}?", "a": answer, "more": 1} for i, answer in enumerate(answers)])
-    options = ["--out", str(tmp_path / "out"), "--local", str(file), "--answer-format", answer_format]
-    assert main(["prepare", "--hub", "my/set", *COLUMNS, *options]) == 0
+    file = write("mine.jsonl", [{"q": f"Question {i}?", "a": answer} for i, answer in enumerate(answers)])
+    assert run_own(file, "--answer-format", answer_format, "--test-size", 0, out=tmp_path / "out") == 0
     rows = read(tmp_path / "out/train.parquet")
     assert [row["reward_model"]["ground_truth"] for row in rows] == truths
-    assert rows[0]["data_source"] == "my/set"
-    assert rows[0]["prompt"][0]["content"].startswith("Question 0? Let's think step by step")
-    assert "no verifier claims the data source 'my/set'" in capsys.readouterr().out
-    assert main(["prepare", "--hub", "my/set", *COLUMNS, *options, "--question", "more"]) == 2
-    assert 'columns: ["q", "a"] there, ["more", "a"] asked for' in capsys.readouterr().err
+    assert {row["data_source"] for row in rows} == {"mine"}
+    ending = r"Let's think step by step and output the final answer within \boxed{}."
+    assert [row["prompt"][0]["content"] for row in rows] == [f"Question {i}? {ending}" for i in range(len(rows))]
+    said = capsys.readouterr().out
+    assert f"each prompt ends in {ending!r}; --suffix changes that, and --suffix '' leaves it out" in said
+    assert "no verifier claims the data source 'mine'" in said
+    assert not (tmp_path / "out/test.parquet").exists()
 
 
-def test_splits_and_data_source_of_any_data_set(tmp_path: Path, write: Write) -> None:
-    files = [f"{split}={write(f'{split}.jsonl', [{'q': split, 'a': '1'}])}" for split in ("train", "test")]
-    split = ["--split", "train=train", "test=validation"]
-    options = ["--out", str(tmp_path / "out"), *split, "--data-source", "aime_mine", "--local", *files]
-    assert main(["prepare", "--hub", "my/set", *COLUMNS, *options]) == 0
-    assert [row["data_source"] for row in read(tmp_path / "out/test.parquet")] == ["aime_mine"]
-    assert manifest(tmp_path / "out")["request"]["splits"] == {"train": "train", "test": "validation"}
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize(("size", "count"), [([], 3), (["--test-size", 0.2], 6), (["--test-size", 7], 7)])
+def test_a_test_set_is_drawn_from_a_file(
+    tmp_path: Path, write: Write, suffix: str, size: list[Any], count: int
+) -> None:
+    file = write(f"mine.{suffix}", [{"q": f"Question {i}?", "a": f"{i}"} for i in range(30)])
+    drawn = {}
+    for seed in (0, 1):
+        assert run_own(file, *size, "--seed", seed, out=tmp_path / f"{seed}") == 0
+        train, test = (read(tmp_path / f"{seed}" / f"{split}.parquet") for split in ("train", "test"))
+        drawn[seed] = [row["extra_info"]["index"] for row in test]
+        assert len(test) == count
+        assert sorted([*drawn[seed], *(row["extra_info"]["index"] for row in train)]) == list(range(30))
+        assert all(row["extra_info"]["index"] == int(row["reward_model"]["ground_truth"]) for row in train + test)
+    assert drawn[0] != drawn[1]
+    assert run_own(file, *size, out=tmp_path / "again") == 0
+    assert [row["extra_info"]["index"] for row in read(tmp_path / "again/test.parquet")] == drawn[0]
+
+
+def test_a_second_file_is_to_evaluate_on(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    train = write("train.jsonl", [{"q": f"{i}", "a": "1"} for i in range(4)])
+    test = write("dev.csv", [{"q": "3", "a": "1"}, {"q": "5", "a": "1"}])
+    assert run_own(train, test, "--data-source", "aime_mine", "--suffix", "", out=tmp_path / "out") == 0
+    rows = [read(tmp_path / f"out/{split}.parquet") for split in ("train", "test")]
+    assert [[row["prompt"][0]["content"] for row in split] for split in rows] == [["0", "1", "2"], ["3", "5"]]
+    assert {row["data_source"] for split in rows for row in split} == {"aime_mine"}
+    said = capsys.readouterr().out
+    assert "the verifier of aime_mine is math" in said
+    assert "each prompt ends in" not in said
+
+
+def test_other_columns_reach_the_reward(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    more = {"difficulty": 0.5, "tests": ["a", "b"], "index": 9, "task": "mine", "none": None, "more": {"level": 3}}
+    file = write("mine.jsonl", [{"q": "One?", "a": 1, **more}, {"q": "Two?", "a": 2}])
+    assert run_own(file, "--test-size", 0, out=tmp_path / "out") == 0
+    assert "the reward finds in extra_info: difficulty, tests, none, more" in capsys.readouterr().out
+    first, second = (row["extra_info"] for row in read(tmp_path / "out/train.parquet"))
+    assert first == {**first, **more, "index": 0, "question": "One?"}
+    assert (second["difficulty"], second["tests"], second["index"]) == (None, None, 1)
+    assert run_own(file, "--test-size", 0, "--keep", "difficulty", out=tmp_path / "out") == 0
+    assert read(tmp_path / "out/train.parquet")[0]["extra_info"].keys() - {"difficulty"} == {
+        *("split", "index", "problem_id", "question", "task", "entry")
+    }
+    assert run_own(file, "--test-size", 0, "--keep", out=tmp_path / "out") == 0
+    assert pq.read_schema(tmp_path / "out/train.parquet").equals(SCHEMA)
+    assert run_own(file, "--keep", "hardness", out=tmp_path / "out") == 1
+    assert "lacks the column 'hardness'" in capsys.readouterr().err
+    assert run_own(file, "--keep", "index", out=tmp_path / "out") == 2
+    assert (
+        "extra_info has fields split, index, problem_id, question of its own: rename index" in capsys.readouterr().err
+    )
+
+
+def test_a_column_of_several_types_is_named(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"q": f"{i}", "a": 1, "level": i if i < 1500 else "high"} for i in range(1600)]
+    assert run_own(write("mine.jsonl", rows), "--test-size", 0, out=tmp_path / "out") == 1
+    said = capsys.readouterr().err
+    assert "a column has values of several types" in said
+    assert "high" in said
+    assert "--keep" in said
+
+
+def test_a_data_set_of_the_hub_by_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(path: str, name: str | None, *, split: str, revision: str | None) -> datasets.Dataset:
+        return datasets.Dataset.from_list([{"q": f"{split} {i}", "a": "1"} for i in range(10)])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: True)
+    for options, split in [([], "train"), (["--split", "train=train", "test=validation"], "validation")]:
+        assert run_own("my/set", *options, out=tmp_path / split) == 0
+        test = read(tmp_path / split / "test.parquet")
+        assert {row["extra_info"]["question"].split()[0] for row in test} == {split}
+        assert {row["data_source"] for row in test} == {"my/set"}
+        assert len(test) == (10 if options else 1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "expected either NAME or --hub ORG/NAME"),
-        (["gsm8k", "--hub", "a/b"], "expected either NAME or --hub ORG/NAME"),
-        (["--hub", "a/b", "--question", "q"], "--hub a/b needs --question COLUMN and --answer COLUMN"),
-        (["gsm8k", "--question", "q"], "--question and --answer go with --hub, not with gsm8k"),
-        (["--hub", "a/b", *COLUMNS, "--split", "dev=dev"], "--split takes train=SPLIT and test=SPLIT, got dev=dev"),
-        (["--hub", "a/b", *COLUMNS, "--split", "test"], "--split takes train=SPLIT and test=SPLIT, got test"),
+        (["qa.jsonl"], "qa.jsonl needs --question COLUMN and --answer COLUMN"),
+        (["a/b", "--question", "q"], "a/b needs --question COLUMN and --answer COLUMN"),
+        (["gsm8k", "--question", "q"], "--question and --answer are for a FILE or ORG/NAME, not for gsm8k"),
+        (["gsm8k", "math"], "expected one data set, got gsm8k math"),
+        (["a.jsonl", *COLUMNS], "a.jsonl: there is no such file"),
+        (["a.jsonl", "b.jsonl", "c.jsonl", *COLUMNS], "expected one FILE or two, or one ORG/NAME, got a.jsonl b.jsonl"),
+        (["a/b", "--local", "c.jsonl", *COLUMNS], "expected one FILE or two, or one ORG/NAME, got a/b c.jsonl"),
+        (["a/b", *COLUMNS, "--split", "dev=dev"], "--split takes train=SPLIT and test=SPLIT, got dev=dev"),
+        (["a/b", *COLUMNS, "--split", "test"], "--split takes train=SPLIT and test=SPLIT, got test"),
+        (["a.jsonl", *COLUMNS, "--test-size", "1.5"], "expected a number of rows, or a share below 1"),
+        (["reasoning_gym:gcd", "--test-size", "0.1"], "--test-size of reasoning_gym:gcd must be a number of problems"),
     ],
 )
-def test_wrong_arguments_for_any_data_set(
+def test_wrong_arguments_for_own_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
 ) -> None:
     assert main(["prepare", *arguments, "--out", str(tmp_path / "out")]) == 2
@@ -613,8 +696,8 @@ def test_malformed_rows(tmp_path: Path, write: Write, capsys: pytest.CaptureFixt
     assert run(name, tmp_path / "out", local=local) == 1
     said = capsys.readouterr().err
     assert f"{name}/{split} has {count} malformed rows of {count + 2}" in said
-    lines = re.findall(rf"{tmp_path}/bad.jsonl, line (\d+):", said)
-    assert list(map(int, lines)) == list(range(3, 3 + min(count, 5)))
+    rows = re.findall(rf"{tmp_path}/bad.jsonl, row (\d+):", said)
+    assert list(map(int, rows)) == list(range(2, 2 + min(count, 5)))
     assert ("..." in said.splitlines()[-2]) == (count > 5)
     assert "--skip-bad-rows" in said
 
@@ -663,7 +746,6 @@ def test_an_unreachable_hub_is_said_at_once(
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "HuggingFaceH4/MATH-500 (configuration default) cannot be loaded from the Hugging Face hub" in done.stderr
-    assert "--local test=FILE" in done.stderr
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

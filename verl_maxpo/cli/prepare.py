@@ -1,23 +1,24 @@
 r"""Write a data set in verl's schema, without duplicates and test problems.
 
     verl-maxpo prepare gsm8k --out data/gsm8k
-    verl-maxpo prepare math500 --out data/math500
     verl-maxpo prepare math --out data/math --against data/math500/test.parquet
     verl-maxpo prepare reasoning_gym:gcd --out data/gcd --size 5000
-    verl-maxpo prepare --hub ORG/NAME --question problem --answer answer \
+    verl-maxpo prepare qa.jsonl --question question --answer answer --out data/qa
+    verl-maxpo prepare ORG/NAME --question problem --answer answer \
         --split train=train test=validation --out data/mine
 
 One folder holds one data set: train.parquet if it has a training split,
 test.parquet if it has one to evaluate on, and manifest.json, which says where
-they come from, what was left out and their checksums. A folder that holds what
-is asked for is left as it is; one that holds the same data set with other
-options is replaced with --overwrite only.
+they come from, what was left out and their checksums. A folder that holds just
+what is asked for is left as it is; else its files are written anew.
 """
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,24 @@ from typing import Any
 from verl_maxpo.cli.common import CommandError, add_json, positive, write_json
 from verl_maxpo.data import prepare, reading, tasks
 from verl_maxpo.data.rows import DataError, RequestError
-from verl_maxpo.data.sources import ANSWER_FORMATS, SOURCES, Source, hub_source
+from verl_maxpo.data.sources import ANSWER_FORMATS, SOURCES, Source, column_source
 from verl_maxpo.rewards.routing import Router
 
 _TASK_PREFIX = "reasoning_gym:"
+_TASK_TEST_SIZE = 200
+_TEST_SHARE = 0.1
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help=f"{', '.join(SOURCES)} or {_TASK_PREFIX}TASK")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help=f"{', '.join(SOURCES)}, {_TASK_PREFIX}TASK, a FILE (and a second to evaluate on), or ORG/NAME of the hub",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this data set")
-    parser.add_argument("--overwrite", action="store_true", help="replace it where DIR has it with other options")
-    parser.add_argument("--instruction", metavar="TEXT", help="what follows the question, in place of the data set's")
+    parser.add_argument("--suffix", metavar="TEXT", help="what follows the question in the prompt ('': nothing)")
     parser.add_argument("--max-rows", type=positive, metavar="N", help="the first N rows of each file, for trials")
     parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out and count them")
     parser.add_argument(
@@ -47,33 +54,50 @@ def configure(parser: ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="[SPLIT=]FILE",
-        help="parquet, json, jsonl or csv, in place of the hub",
+        help="files of a NAME's columns, not the hub's",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn or generated (0)")
+    parser.add_argument(
+        "--test-size",
+        type=_size,
+        metavar="N",
+        help=f"test problems, or below 1 their share: of a TASK ({_TASK_TEST_SIZE}), or drawn from a FILE or ORG/NAME "
+        f"that has no others ({_TEST_SHARE}; 0: none)",
     )
     add_json(parser)
-    any_set = parser.add_argument_group("any data set of the hub, in place of NAME")
-    any_set.add_argument("--hub", metavar="ORG/NAME", help="its id")
-    any_set.add_argument("--question", metavar="COLUMN", help="of the problem")
-    any_set.add_argument("--answer", metavar="COLUMN", help="of the answer")
-    any_set.add_argument(
+    own = parser.add_argument_group("FILE (parquet, json, jsonl or csv) or ORG/NAME")
+    own.add_argument("--question", metavar="COLUMN", help="of the problem")
+    own.add_argument("--answer", metavar="COLUMN", help="of the answer")
+    own.add_argument(
         "--answer-format",
         choices=ANSWER_FORMATS,
         default="plain",
         help="the answer alone (default), an integer, in the last \\boxed{}, or a number after ####",
     )
-    any_set.add_argument("--hub-config", metavar="NAME", help="of the data set, if not the default one")
-    any_set.add_argument(
+    own.add_argument("--keep", nargs="*", metavar="COLUMN", help="what else goes into extra_info (every column)")
+    own.add_argument("--data-source", metavar="NAME", help="by which the reward finds its verifier (NAME)")
+    own.add_argument("--hub-config", metavar="NAME", help="of ORG/NAME, if not the default one")
+    own.add_argument(
         "--split",
         nargs="+",
         default=["train=train"],
         metavar="FILE=SPLIT",
-        help="what train.parquet and test.parquet come from (train=train): train=train test=validation",
+        help="what train.parquet and test.parquet of ORG/NAME come from (train=train): train=train test=validation",
     )
-    any_set.add_argument("--data-source", metavar="NAME", help="by which the reward finds its verifier (the id)")
     generated = parser.add_argument_group(f"{_TASK_PREFIX}TASK")
     generated.add_argument("--size", type=positive, default=10_000, metavar="N", help="training problems (10000)")
-    generated.add_argument("--test-size", type=positive, default=200, metavar="N", help="test problems (200)")
-    generated.add_argument("--seed", type=int, default=0, metavar="N", help="of the training problems (0)")
     generated.add_argument("--task-config", nargs="+", default=[], metavar="KEY=VALUE", help="or one JSON object")
+
+
+def _size(text: str) -> float:
+    """Read a whole number of rows, or a share of them."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1
+    if not (0 <= size < 1 or (size.is_integer() and size >= 1)):
+        raise ArgumentTypeError(f"expected a number of rows, or a share below 1 such as 0.1, got {text!r}")
+    return size
 
 
 def run(options: Namespace) -> int:
@@ -90,23 +114,32 @@ def run(options: Namespace) -> int:
 
 def _prepare(options: Namespace) -> None:
     source = _find_source(options)
-    chosen = prepare.Options(options.instruction, options.max_rows, options.skip_bad_rows, tuple(options.against))
-    reader, origin = _find_rows(source, options)
+    if options.suffix is not None:
+        source = replace(source, suffix=options.suffix)
+    chosen = prepare.Options(options.max_rows, options.skip_bad_rows, tuple(options.against))
+    origin, open_rows = _find_rows(source, options)
     request = prepare.make_request(source, origin, chosen)
     out: Path = options.out
-    if current := prepare.find_current(out, request, overwrite=options.overwrite):
+    if current := prepare.find_current(out, request):
         print(f"{source.name} is prepared in {out} already: {_listed(current['files'])}")
         return
-    revision = None
-    if reader is None:
-        revision = reading.hub_revision(source)
-        reader = reading.hub_reader(source, revision)
-    counts = prepare.prepare(source, reader, out, options=chosen, request=request, revision=revision)
+    if (out / prepare.MANIFEST).exists():
+        print(f"{out} holds {source.name} prepared otherwise, or changed since: written anew")
+    revision = reading.hub_revision(source) if "hub" in origin else None
+    counts = prepare.prepare(source, open_rows(revision), out, options=chosen, request=request, revision=revision)
     for split, count in counts.items():
         print(f"{out / split}.parquet: {count}")
         print("".join(f"  {reason}\n" for reason in count.bad_rows), end="")
-    if options.hub:
+    if source.suffix:
+        print(f"each prompt ends in {source.suffix!r}; --suffix changes that, and --suffix '' leaves it out")
+    if options.question:
+        _say_what_is_kept(out, source.splits)
         _say_what_verifies(source.data_source)
+
+
+def _say_what_is_kept(out: Path, splits: Iterable[str]) -> None:
+    names = {name: None for split in splits for name in prepare.extra_fields(out / f"{split}.parquet")}
+    print(f"the reward finds in extra_info: {', '.join(names) or 'no other column'}")
 
 
 def _say_what_verifies(data_source: str) -> None:
@@ -117,57 +150,101 @@ def _say_what_verifies(data_source: str) -> None:
 
 
 def _find_source(options: Namespace) -> Source:
-    name: str = options.name or ""
-    if bool(name) == bool(options.hub):
-        raise RequestError("expected either NAME or --hub ORG/NAME --question COLUMN --answer COLUMN")
+    name, *others = options.names
+    own = name not in SOURCES and not name.startswith(_TASK_PREFIX)
     if options.task_config and not name.startswith(_TASK_PREFIX):
-        raise RequestError(f"--task-config is for {_TASK_PREFIX}TASK, not for {name or options.hub}")
-    if options.hub:
-        return _hub_source(options)
+        raise RequestError(f"--task-config is for {_TASK_PREFIX}TASK, not for {name}")
+    if own:
+        return _own_source(options)
+    if others:
+        raise RequestError(f"expected one data set, got {' '.join(options.names)}")
     if options.question or options.answer:
-        raise RequestError(f"--question and --answer go with --hub, not with {name}")
-    if name.startswith(_TASK_PREFIX):
-        if options.local:
-            raise RequestError(f"{name} is generated: it takes no --local")
-        return tasks.task_source(name.removeprefix(_TASK_PREFIX))
-    if name not in SOURCES:
-        raise RequestError(
-            f"unknown data set {name!r}; there are: {', '.join(SOURCES)}, {_TASK_PREFIX}TASK, and any of the hub by "
-            "--hub ORG/NAME"
-        )
-    return SOURCES[name]
+        raise RequestError(f"--question and --answer are for a FILE or ORG/NAME, not for {name}")
+    if name in SOURCES:
+        return SOURCES[name]
+    if options.local:
+        raise RequestError(f"{name} is generated: it takes no --local")
+    return tasks.task_source(name.removeprefix(_TASK_PREFIX))
 
 
-def _hub_source(options: Namespace) -> Source:
+def _own_source(options: Namespace) -> Source:
+    name, *others = options.names
     if not options.question or not options.answer:
-        raise RequestError(f"--hub {options.hub} needs --question COLUMN and --answer COLUMN")
-    splits = dict(pair.partition("=")[::2] for pair in options.split)
-    if not splits.keys() <= {"train", "test"} or not all(splits.values()):
-        raise RequestError(f"--split takes train=SPLIT and test=SPLIT, got {' '.join(options.split)}")
-    return hub_source(
-        options.hub,
+        raise RequestError(
+            f"{name} needs --question COLUMN and --answer COLUMN, unless it is one of {', '.join(SOURCES)}, "
+            f"{_TASK_PREFIX}TASK"
+        )
+    is_file = reading.is_file(name)
+    if options.local or len(others) > is_file:
+        got = " ".join([*options.names, *options.local])
+        raise RequestError(f"expected one FILE or two, or one ORG/NAME, got {got}")
+    splits = dict(zip(("train", "test"), options.names, strict=False)) if is_file else _hub_splits(options.split)
+    if "test" not in splits and options.test_size != 0:
+        splits["test"] = splits["train"]
+    return column_source(
+        Path(name).stem if is_file else name,
         question=options.question,
         answer=options.answer,
         answer_format=options.answer_format,
+        keep=options.keep,
         splits=splits,
+        hub="" if is_file else name,
         config=options.hub_config,
-        data_source=options.data_source,
+        **({"data_source": options.data_source} if options.data_source else {}),
     )
 
 
-def _find_rows(source: Source, options: Namespace) -> tuple[reading.Reader | None, Mapping[str, Any]]:
-    """Return a reader, None if it is the hub's, and what the manifest says of where the rows come from."""
+def _hub_splits(pairs: list[str]) -> dict[str, str]:
+    splits = dict(pair.partition("=")[::2] for pair in pairs)
+    if not splits.keys() <= {"train", "test"} or not all(splits.values()):
+        raise RequestError(f"--split takes train=SPLIT and test=SPLIT, got {' '.join(pairs)}")
+    return splits
+
+
+def _find_rows(source: Source, options: Namespace) -> tuple[dict[str, Any], Callable[[str | None], reading.Reader]]:
+    """Return what the manifest says of where the rows come from, and what opens them at a revision of the hub."""
     if source.name.startswith(_TASK_PREFIX):
-        task = source.name.removeprefix(_TASK_PREFIX)
-        sizes, config = {"train": options.size, "test": options.test_size}, tasks.task_config(options.task_config)
-        origin = {"sizes": sizes, "seed": options.seed, "config": config, "reasoning-gym": version("reasoning-gym")}
-        return tasks.task_reader(task, sizes, options.seed, config), origin
-    if options.local:
-        files = reading.local_files(source, options.local)
-        return reading.local_reader(source, files), {
-            "local": {split: prepare.fingerprints(files[split]) for split in files}
-        }
-    return None, {"hub": source.hub, "config": source.config}
+        return _task_rows(source.name.removeprefix(_TASK_PREFIX), options)
+    files = _files(source, options)
+    origin: dict[str, Any] = {"hub": source.hub, "config": source.config}
+    if files:
+        origin = {"local": {split: prepare.fingerprints(files[split]) for split in files}}
+
+    def read(split: str, revision: str | None) -> Iterator[reading.Row]:
+        return reading.read_files(source, files[split]) if files else reading.read_hub(source, split, revision)
+
+    if source.splits.get("train") != source.splits.get("test"):
+        return origin, lambda revision: partial(read, revision=revision)
+    size = _TEST_SHARE if options.test_size is None else options.test_size
+    origin |= {"test_size": size, "seed": options.seed}
+    return origin, lambda revision: reading.hold_out(partial(read, "train", revision), size, options.seed)
+
+
+def _task_rows(task: str, options: Namespace) -> tuple[dict[str, Any], Callable[[str | None], reading.Reader]]:
+    test = _TASK_TEST_SIZE if options.test_size is None else options.test_size
+    if test < 1:
+        raise RequestError(f"--test-size of {_TASK_PREFIX}{task} must be a number of problems, got {test}")
+    sizes, config = {"train": options.size, "test": int(test)}, tasks.task_config(options.task_config)
+    origin = {"sizes": sizes, "seed": options.seed, "config": config, "reasoning-gym": version("reasoning-gym")}
+    return origin, lambda _: tasks.task_reader(task, sizes, options.seed, config)
+
+
+def _files(source: Source, options: Namespace) -> dict[str, list[Path]]:
+    """Return the files of each split, those of ``FILE`` or of ``[SPLIT=]FILE`` arguments; none for the hub."""
+    if not source.hub:
+        return {split: [reading.existing(Path(name))] for split, name in source.splits.items()}
+    files: dict[str, list[Path]] = {split: [] for split in source.splits}
+    usage = f"{source.name} needs --local {' '.join(f'{split}=FILE' for split in files)}"
+    for argument in options.local:
+        split, _, name = argument.partition("=")
+        if split not in files:
+            if len(files) > 1:
+                raise RequestError(f"{usage}, got {argument!r}")
+            split, name = next(iter(files)), argument
+        files[split].append(reading.existing(Path(name)))
+    if missing := [split for split in files if options.local and not files[split]]:
+        raise RequestError(f"{usage}, got no file for {', '.join(missing)}")
+    return files if options.local else {}
 
 
 def _listed(files: Mapping[str, Mapping[str, Any]]) -> str:

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from verl_maxpo.data.normalise import problem_id
-from verl_maxpo.data.reading import PlacedRow, Reader
-from verl_maxpo.data.rows import SCHEMA, DataError, Problem, RequestError, build_row
+from verl_maxpo.data.reading import Reader, Row
+from verl_maxpo.data.rows import SCHEMA, DataError, Example, RequestError, build_row, schema_of
 from verl_maxpo.data.sources import Source
 
 MANIFEST = "manifest.json"
 
-_FORMAT = 1  # of rows and manifest: another number rebuilds what was prepared before
+_FORMAT = 2  # of rows and manifest: another number rebuilds what was prepared before
 _BATCH_SIZE = 1000
 _SHOWN_ROWS = 5
 
@@ -31,13 +31,11 @@ class Options:
     """What the user chose.
 
     Attributes:
-        instruction: In place of the data set's own; None keeps it.
         max_rows: The most rows of a file, for small trials.
         skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
         against: Prepared files whose problems are kept out of the training set.
     """
 
-    instruction: str | None = None
     max_rows: int | None = None
     skip_bad_rows: bool = False
     against: tuple[Path, ...] = ()
@@ -54,7 +52,7 @@ class Counts:
         contaminated: Of the training split, those whose problem is in a test set, left out.
         duplicates: Those whose problem came before: left out of the training split, kept in a test split.
         conflicting: Those of the duplicates whose ground truth is another than that of the first.
-        bad_rows: The first few malformed ones: where each stands (rows from 0, lines from 1) and what is wrong.
+        bad_rows: The first few malformed ones: where each stands (rows from 0) and what is wrong.
     """
 
     read: int = 0
@@ -95,54 +93,35 @@ def make_request(source: Source, origin: Mapping[str, Any], options: Options) ->
         "columns": source.columns,
         "answer_format": source.answer_format,
         "splits": source.splits,
-        "prompt": source.prompt("QUESTION", options.instruction),
+        "prompt": source.prompt("QUESTION"),
         "max_rows": options.max_rows,
         "skip_bad_rows": options.skip_bad_rows,
         "against": fingerprints(options.against),
     }
 
 
-def find_current(out: Path, request: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
-    """Return the manifest of a folder that holds what is asked for, intact; None if it is to be made.
+def find_current(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest of a folder that holds what is asked for, intact; None if that is to be written.
 
-    The hub's revision is not compared, and files that were given in place of the hub's (``--local``) will do: what was
-    once prepared stays until it is overwritten, with ``overwrite`` also the same data set with other options.
+    Files that were given in place of the hub's (``--local``) will do where the hub's are asked for, at any revision.
 
     Raises:
-        RequestError: The folder holds something else.
+        RequestError: The folder holds another data set, or files that :func:`prepare` did not write.
     """
     manifest = read_manifest(out)
-    if manifest is None:
-        if found := [name for name in ("train.parquet", "test.parquet") if (out / name).exists()]:
-            raise RequestError(f"{out} has {found[0]} but no {MANIFEST}: give --out another folder, or remove the file")
-        return None
     prepared = manifest.get("request")
     if not isinstance(prepared, dict) or "set" not in prepared:
-        raise RequestError(
-            f"{out / MANIFEST} is damaged or was not written by `verl-maxpo prepare`: give --out another folder"
-        )
+        if found := [name for name in (MANIFEST, "train.parquet", "test.parquet") if (out / name).exists()]:
+            raise RequestError(f"{out / found[0]} was not written by `verl-maxpo prepare`: give --out another folder")
+        return None
     if prepared["set"] != request["set"]:
         raise RequestError(f"{out} holds {prepared['set']}: give --out another folder for {request['set']}")
-    if differing := _differing(prepared, request):
-        if overwrite:
-            return None
-        raise RequestError(
-            f"{out} holds {request['set']}, prepared otherwise:\n"
-            + "".join(f"  {key}: {there:.300} there, {asked:.300} asked for\n" for key, there, asked in differing)
-            + "give --out another folder, or replace it with --overwrite"
-        )
-    files: dict[str, Any] = manifest.get("files", {})
-    intact = all((out / name).is_file() and _sha256(out / name) == file.get("sha256") for name, file in files.items())
-    return manifest if files and intact else None
-
-
-def _differing(prepared: Mapping[str, Any], request: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the keys that differ with both values; files in place of the hub's are no difference."""
     asked = json.loads(json.dumps(request))  # tuples become lists, as in the manifest
-    if "local" in prepared.get("origin", {}) and "hub" in asked["origin"]:
+    if "local" in prepared["origin"] and "hub" in asked["origin"]:
         asked["origin"] = prepared["origin"]
-    keys = [key for key in {**prepared, **asked} if prepared.get(key) != asked.get(key)]
-    return [(key, json.dumps(prepared.get(key)), json.dumps(asked.get(key))) for key in keys]
+    files = manifest["files"].items()
+    intact = all((out / name).is_file() and _sha256(out / name) == file["sha256"] for name, file in files)
+    return manifest if prepared == asked and intact else None
 
 
 def prepare(
@@ -177,6 +156,8 @@ def prepare(
         (Path(folder) / MANIFEST).write_text(
             json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
+        for name in read_manifest(out).get("files", {}).keys() - files:
+            (out / name).unlink(missing_ok=True)
         for name in (*files, MANIFEST):
             (Path(folder) / name).replace(out / name)
     return counts
@@ -193,22 +174,22 @@ class _Selection:
     counts: Counts = field(default_factory=Counts)
     ground_truths: dict[str, str] = field(default_factory=dict)
 
-    def rows(self, rows: Iterator[PlacedRow]) -> Iterator[dict[str, Any]]:
-        for index, (place, row) in enumerate(rows):
+    def rows(self, rows: Iterator[Row]) -> Iterator[dict[str, Any]]:
+        for place, index, values in rows:
             if self.counts.written == self.options.max_rows:
                 return
             self.counts.read += 1
             try:
-                problem = self.source.parse(row)
+                example = self.source.parse(values)
             except ValueError as error:
                 self._note_bad(f"{place}: {error}")
                 continue
-            if self._is_wanted(problem):
+            if self._is_wanted(example):
                 self.counts.written += 1
                 yield build_row(
-                    problem,
+                    example,
                     data_source=self.source.data_source,
-                    prompt=self.source.prompt(problem.question, self.options.instruction),
+                    prompt=self.source.prompt(example.question),
                     ability=self.source.ability,
                     split=self.split,
                     index=index,
@@ -219,30 +200,39 @@ class _Selection:
         if self.counts.bad <= _SHOWN_ROWS:
             self.counts.bad_rows.append(reason)
 
-    def _is_wanted(self, problem: Problem) -> bool:
-        identity = problem_id(problem.question)
+    def _is_wanted(self, example: Example) -> bool:
+        identity = problem_id(example.question)
         if self.split == "train" and identity in self.held_out:
             self.counts.contaminated += 1
             return False
         if identity in self.ground_truths:
             self.counts.duplicates += 1
-            self.counts.conflicting += self.ground_truths[identity] != problem.ground_truth
+            self.counts.conflicting += self.ground_truths[identity] != example.ground_truth
             return self.split != "train"
-        self.ground_truths[identity] = problem.ground_truth
+        self.ground_truths[identity] = example.ground_truth
         return True
 
 
-def _write_split(selection: _Selection, rows: Iterator[PlacedRow], file: Path) -> None:
+def _write_split(selection: _Selection, rows: Iterator[Row], file: Path) -> None:
     selected = selection.rows(rows)
-    with pq.ParquetWriter(file, SCHEMA) as writer:
-        while batch := list(islice(selected, _BATCH_SIZE)):
-            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=SCHEMA))
+    batch = list(islice(selected, _BATCH_SIZE))
+    try:
+        schema = schema_of(batch)
+        with pq.ParquetWriter(file, schema) as writer:
+            while batch:
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+                batch = list(islice(selected, _BATCH_SIZE))
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(
+            f"{selection.source.name}/{selection.split}: a column has values of several types: {error}; make them "
+            "texts, or leave it out by naming those to keep after --keep"
+        ) from error
     counts, name = selection.counts, f"{selection.source.name}/{selection.split}"
     if counts.bad and not selection.options.skip_bad_rows:
         more = ["..."] if counts.bad > _SHOWN_ROWS else []
         shown = "\n  ".join([*counts.bad_rows, *more])
         raise DataError(
-            f"{name} has {counts.bad} malformed rows of {counts.read}:\n  {shown}\n"
+            f"{name} has {counts.bad} malformed rows of {counts.read} (the first is row 0):\n  {shown}\n"
             "fix them, or leave them out with --skip-bad-rows"
         )
     if not counts.written:
@@ -261,16 +251,19 @@ def _problem_ids(file: Path) -> Iterator[str]:
         ) from error
 
 
-def read_manifest(out: Path) -> dict[str, Any] | None:
-    """Return the manifest of a folder, None where there is none, empty where it cannot be read."""
-    file = out / MANIFEST
-    if not file.exists():
-        return None
+def read_manifest(out: Path) -> dict[str, Any]:
+    """Return the manifest of a folder, empty where there is none that can be read."""
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
+
+
+def extra_fields(file: Path) -> list[str]:
+    """Return what ``extra_info`` of a prepared file has beside the fields of :data:`~.rows.SCHEMA`."""
+    names = {field.name for field in SCHEMA.field("extra_info").type.fields}
+    return [field.name for field in pq.read_schema(file).field("extra_info").type.fields if field.name not in names]
 
 
 def _sha256(file: Path) -> str:

@@ -1,30 +1,33 @@
-"""Rows of a data set, from the hub or from local files of the same columns, a batch at a time."""
+"""Rows of a data set, read from the hub or from files by ``datasets``."""
 
 from __future__ import annotations
 
-import codecs
-import csv
+import glob
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from verl_maxpo.data.rows import DataError, RequestError
 from verl_maxpo.data.sources import Source
 
-Row = Mapping[str, Any]
-#: Where a row stands, for messages, and the row.
-PlacedRow = tuple[str, Row]
-#: Opens the rows of a split, named by the file to write.
-Reader = Callable[[str], Iterator[PlacedRow]]
+_KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 
-_BATCH_SIZE = 1000
-_LONGEST_CSV_FIELD = 1 << 30
+
+class Row(NamedTuple):
+    """A row, its number in the split, from 0, and where it stands, for messages."""
+
+    place: str
+    number: int
+    values: Mapping[str, Any]
+
+
+#: Opens the rows of a split, named by the file to write.
+Reader = Callable[[str], Iterator[Row]]
 
 
 def hub_revision(source: Source, *, timeout: float = 10) -> str | None:
@@ -43,65 +46,49 @@ def hub_revision(source: Source, *, timeout: float = 10) -> str | None:
         raise _unreachable(source, error) from error
 
 
-def hub_reader(source: Source, revision: str | None) -> Reader:
-    """Return a reader of a data set of the hub, through the hub's cache on this machine."""
+def read_hub(source: Source, split: str, revision: str | None) -> Iterator[Row]:
+    """Read a split of a data set of the hub, through the hub's cache on this machine."""
+    from datasets import load_dataset
 
-    def read(split: str) -> Iterator[PlacedRow]:
-        from datasets import load_dataset
-
-        try:
-            dataset = load_dataset(source.hub, source.config, split=source.splits[split], revision=revision)
-        except Exception as error:
-            raise _unreachable(source, error) from error
-        yield from tqdm(
-            _checked(_hub_rows(dataset), source, source.hub), f"{source.name}/{split}", len(dataset), disable=None
-        )
-
-    return read
+    try:
+        dataset = load_dataset(source.hub, source.config, split=source.splits[split], revision=revision)
+    except Exception as error:
+        raise _unreachable(source, error) from error
+    return _placed(source, {source.hub: _rows(dataset)})
 
 
-def local_reader(source: Source, files: Mapping[str, list[Path]]) -> Reader:
-    """Return a reader of local files with the hub's columns: Parquet, JSON, JSON Lines or CSV."""
-
-    def read(split: str) -> Iterator[PlacedRow]:
-        for file in files[split]:
-            rows = _checked(_file_rows(file), source, str(file))
-            yield from tqdm(rows, f"{source.name}/{split} from {file.name}", disable=None)
-
-    return read
+def read_files(source: Source, files: Sequence[Path]) -> Iterator[Row]:
+    """Read files that have the columns of a data set: Parquet, JSON, JSON Lines or CSV."""
+    return _placed(source, {str(file): _file_rows(file) for file in files})
 
 
-def local_files(source: Source, arguments: Iterable[str]) -> dict[str, list[Path]]:
-    """Read ``FILE`` or ``SPLIT=FILE`` arguments.
+def hold_out(read: Callable[[], Iterator[Row]], size: float, seed: int) -> Reader:
+    """Return a reader that draws the test set from the rows.
+
+    Args:
+        read: Opens the rows; done three times.
+        size: How many rows to draw, or below 1, which share of them.
+        seed: Of the draw.
+    """
+    count = sum(1 for _ in read())
+    wanted = max(1, round(size * count)) if size < 1 else int(size)
+    drawn = set(random.Random(seed).sample(range(count), min(count, wanted)))
+    return lambda split: (row for row in read() if (row.number in drawn) == (split == "test"))
+
+
+def is_file(name: str) -> bool:
+    """Return whether a data set's name is that of a file."""
+    return Path(name).suffix in _KINDS or Path(name).is_file()
+
+
+def existing(file: Path) -> Path:
+    """Return the file.
 
     Raises:
-        RequestError: A split has no file, a file is missing or empty or has an unknown ending.
+        RequestError: It is missing or empty, or has an unknown ending.
     """
-    files: dict[str, list[Path]] = {split: [] for split in source.splits}
-    for argument in arguments:
-        split, equals, name = argument.partition("=")
-        if equals and split in files:
-            files[split].append(_existing(Path(name)))
-        elif len(files) == 1:
-            files[next(iter(files))].append(_existing(Path(argument)))
-        else:
-            raise RequestError(f"{source.name} needs --local {_usage(source)}, got {argument!r}")
-    if missing := [split for split in files if not files[split]]:
-        raise RequestError(f"{source.name} needs --local {_usage(source)}, got no file for {_names(missing)}")
-    return files
-
-
-def _usage(source: Source) -> str:
-    return " ".join(f"{split}=FILE" for split in source.splits)
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
-def _existing(file: Path) -> Path:
-    if file.suffix not in _FORMATS:
-        raise RequestError(f"{file}: expected a file ending in {_names(_FORMATS)}, got {file.suffix or 'no ending'!r}")
+    if file.suffix not in _KINDS:
+        raise RequestError(f"{file}: expected a file ending in {', '.join(_KINDS)}, got {file.suffix or 'no ending'!r}")
     if not file.is_file():
         raise RequestError(f"{file}: there is no such file")
     if file.stat().st_size == 0:
@@ -109,95 +96,74 @@ def _existing(file: Path) -> Path:
     return file
 
 
-def _file_rows(file: Path) -> Iterator[PlacedRow]:
+def _placed(source: Source, parts: Mapping[str, Iterator[Mapping[str, Any]]]) -> Iterator[Row]:
+    """Number the rows and check the columns of each part's first row; what a later one lacks is None there."""
+    index = -1
+    for place, rows in parts.items():
+        first = next(rows, None)
+        if first is None:
+            raise DataError(f"{place} has no rows")
+        if missing := [column for column in source.columns if column not in first]:
+            raise DataError(
+                f"{place} lacks the column {', '.join(map(repr, missing))}: {source.name} needs "
+                f"{', '.join(source.columns)}; it has {', '.join(first)}"
+            )
+        absent = dict.fromkeys(source.columns)
+        for number, values in enumerate(tqdm(chain([first], rows), Path(place).name, disable=None)):
+            index += 1
+            if late := [column for column in values if column not in {**first, **absent}]:
+                raise DataError(
+                    f"{place}, row {number} has columns that row 0 lacks: {', '.join(late)}; add them there"
+                )
+            yield Row(f"{place}, row {number}", index, {**absent, **values})
+
+
+def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
+    for batch in dataset.iter(1000):
+        yield from (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
+
+
+def _file_rows(file: Path) -> Iterator[dict[str, Any]]:
+    from datasets import IterableDataset
+
+    kind = _KINDS[file.suffix]
     try:
-        yield from _FORMATS[file.suffix](file)
-    except (ValueError, csv.Error, pa.ArrowException) as error:
-        raise DataError(f"{file} cannot be read as {file.suffix[1:]}: {error}") from error
+        options = _csv_options(file) if kind == "csv" else {}
+        yield from _rows(getattr(IterableDataset, f"from_{kind}")(glob.escape(str(file)), **options))
+    except Exception as error:
+        reason = (_broken_json(file) if kind == "json" else None) or f" cannot be read as {kind}: {error}"
+        raise DataError(f"{file}{reason}") from error
 
 
-def _parquet_rows(file: Path) -> Iterator[PlacedRow]:
-    with pq.ParquetFile(file) as parquet:
-        rows = (row for batch in parquet.iter_batches(_BATCH_SIZE) for row in batch.to_pylist())
-        yield from ((f"{file}, row {index}", row) for index, row in enumerate(rows))
+def _csv_options(file: Path) -> dict[str, Any]:
+    """Return options for fields that stay text as they stand: no number guessed from "025", no null from "NA"."""
+    import pandas as pd
+    from datasets import Features, Value
+
+    try:
+        head = pd.read_csv(file, nrows=1, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:
+        raise ValueError("it has no rows") from None
+    if not isinstance(head.index, pd.RangeIndex):  # pandas would take the first fields for the names of rows
+        raise ValueError(f"line 2 has more fields than the header, which has {len(head.columns)}")
+    return {"keep_default_na": False, "features": Features({name: Value("string") for name in head.columns})}
 
 
-def _json_rows(file: Path) -> Iterator[PlacedRow]:
-    """Yield the objects of a list, or of lines, which are often called ``.json`` too."""
-    with file.open("rb") as stream:
-        is_list = stream.read(1024).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
-    if not is_list:
-        yield from _json_line_rows(file)
-        return
-    for index, row in enumerate(json.loads(file.read_bytes())):
-        yield _object(f"{file}, row {index}", row)
-
-
-def _json_line_rows(file: Path) -> Iterator[PlacedRow]:
+def _broken_json(file: Path) -> str | None:
+    """Name the first line that is no object, None if the file is a list."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.isspace():
-                place = f"{file}, line {number}"
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{place}: {error}") from error
-                yield _object(place, row)
-
-
-def _object(place: str, row: Any) -> PlacedRow:
-    if not isinstance(row, dict):
-        raise ValueError(f"{place}: expected an object, got {row!r:.60}")
-    return place, row
-
-
-def _csv_rows(file: Path) -> Iterator[PlacedRow]:
-    """Yield the rows, all of texts as they stand: no number guessed from "025", no null from "NA"."""
-    csv.field_size_limit(_LONGEST_CSV_FIELD)
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines, strict=True)
-        try:
-            for row in reader:
-                place = f"{file}, line {reader.line_num}"
-                if None in row or None in row.values():
-                    raise ValueError(f"expected {len(reader.fieldnames or ())} fields, as the header has")
-                yield place, row
-        except (ValueError, csv.Error) as error:
-            raise ValueError(f"{file}, line {reader.line_num}: {error}") from error
-
-
-_FORMATS = {".parquet": _parquet_rows, ".json": _json_rows, ".jsonl": _json_line_rows, ".csv": _csv_rows}
-
-
-def _hub_rows(dataset: Any) -> Iterator[PlacedRow]:
-    rows = (zip(*batch.values(), strict=True) for batch in dataset.iter(_BATCH_SIZE))
-    for index, values in enumerate(chain.from_iterable(rows)):
-        yield f"row {index}", dict(zip(dataset.column_names, values, strict=True))
-
-
-def _checked(rows: Iterator[PlacedRow], source: Source, where: str) -> Iterator[PlacedRow]:
-    """Check the columns of the first row; where a later one lacks one, it is None there."""
-    place, first = next(rows, (None, None))
-    if place is None or first is None:
-        raise DataError(f"{where} has no rows")
-    if missing := [column for column in source.columns if column not in first]:
-        raise DataError(
-            f"{where} lacks the column {_names(map(repr, missing))}: {source.name} needs "
-            f"{_names(source.columns)}{_as_on_the_hub(source)}; it has {_names(first)}"
-        )
-    yield place, first
-    absent = dict.fromkeys(source.columns)
-    yield from ((place, {**absent, **row}) for place, row in rows)
-
-
-def _as_on_the_hub(source: Source) -> str:
-    return f", as in {source.hub} on the hub" if source.hub else ""
+            try:
+                if line.strip() and not isinstance(row := json.loads(line.strip()), dict):
+                    return None if number == 1 else f", line {number}: expected an object, got {row!r:.60}"
+            except ValueError as error:
+                return None if line.startswith(b"[") else f", line {number}: {error}"
+    return None
 
 
 def _unreachable(source: Source, error: Exception) -> DataError:
     reason = (str(error).strip().splitlines() or [""])[0]
     return DataError(
         f"{source.hub} (configuration {source.config or 'default'}) cannot be loaded from the Hugging Face hub: "
-        f"{type(error).__name__}: {reason}\n"
-        f"without a network, give its files: --local {_usage(source)} (Parquet, JSON, JSON Lines or CSV)"
+        f"{type(error).__name__}: {reason}\nwithout a network, give files of its columns, see --help"
     )

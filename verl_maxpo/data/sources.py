@@ -9,15 +9,15 @@ instructions of GSM8K and MATH are those of verl's ``examples/data_preprocess``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verl_maxpo.data.rows import Problem
+from verl_maxpo.data.rows import OWN_FIELDS, Example, RequestError
 from verl_maxpo.rewards.verifiers import extraction
 
-_GSM8K_INSTRUCTION = 'Let\'s think step by step and output the final answer after "####".'
-_BOXED_INSTRUCTION = r"Let's think step by step and output the final answer within \boxed{}."
+_GSM8K_SUFFIX = 'Let\'s think step by step and output the final answer after "####".'
+_BOXED_SUFFIX = r"Let's think step by step and output the final answer within \boxed{}."
 
 _GSM8K_ANSWER = re.compile(r"####\s*\$?(-?[\d,]*\.?\d+)\.?\s*$")
 _DAPO_PROMPT = re.compile(
@@ -37,7 +37,7 @@ class Source:
         data_source: verl's column of that name.
         columns: What a row must have.
         parse: Row to problem; raises ValueError with the reason if the row is malformed.
-        instruction: What follows the question in the prompt.
+        suffix: What follows the question in the prompt.
         separator: What stands between the two.
         ability: verl's column of that name.
         hub: The id on the Hugging Face hub; empty if the data set is generated.
@@ -49,8 +49,8 @@ class Source:
     name: str
     data_source: str
     columns: tuple[str, ...]
-    parse: Callable[[Mapping[str, Any]], Problem]
-    instruction: str
+    parse: Callable[[Mapping[str, Any]], Example]
+    suffix: str
     splits: Mapping[str, str]
     hub: str = ""
     config: str | None = None
@@ -58,13 +58,12 @@ class Source:
     ability: str = "math"
     answer_format: str | None = None
 
-    def prompt(self, question: str, instruction: str | None = None) -> str:
-        """Return question and instruction; an empty instruction leaves the question alone."""
-        chosen = self.instruction if instruction is None else instruction
-        return f"{question}{self.separator}{chosen}" if chosen else question
+    def prompt(self, question: str) -> str:
+        """Return the question and the suffix; an empty suffix leaves the question alone."""
+        return f"{question}{self.separator}{self.suffix}" if self.suffix else question
 
 
-def last_boxed(solution: str) -> str:
+def boxed_answer(solution: str) -> str:
     r"""Return the content of the last ``\boxed{...}`` or ``\fbox{...}`` of a solution, read as the verifiers read it.
 
     Boxes joined by "and" or a comma are one answer, and ``\boxed 2``, which some solutions of MATH have, is 2.
@@ -72,7 +71,7 @@ def last_boxed(solution: str) -> str:
     Raises:
         ValueError: There is none, it is empty or its brace is never closed.
 
-    >>> last_boxed(r"First $\boxed{1}$, then $\boxed{\frac{1}{2}}$.")
+    >>> boxed_answer(r"First $\boxed{1}$, then $\boxed{\frac{1}{2}}$.")
     '\\frac{1}{2}'
     """
     last = max(solution.rfind(r"\boxed"), solution.rfind(r"\fbox"))
@@ -101,7 +100,7 @@ def _integer(row: Mapping[str, Any], column: str) -> str:
     return str(int(found[1]))
 
 
-def _dapo_math(row: Mapping[str, Any]) -> Problem:
+def _dapo_math(row: Mapping[str, Any]) -> Example:
     messages, reward_model = row["prompt"], row["reward_model"]
     if not isinstance(messages, list) or len(messages) != 1 or not isinstance(messages[0], dict):
         raise ValueError(f"prompt must be a list of one message, got {messages!r:.60}")
@@ -111,7 +110,7 @@ def _dapo_math(row: Mapping[str, Any]) -> Problem:
     found = _DAPO_PROMPT.fullmatch(content)
     if not found:
         raise ValueError(f"prompt must stand in DAPO's 'Solve the following ... Answer: $Answer', got {content!r:.60}")
-    return Problem(_text({"prompt": found[1]}, "prompt"), _text(reward_model, "ground_truth").strip())
+    return Example(_text({"prompt": found[1]}, "prompt"), _text(reward_model, "ground_truth").strip())
 
 
 def _plain(row: Mapping[str, Any], column: str) -> str:
@@ -133,84 +132,78 @@ def _hash_answer(row: Mapping[str, Any], column: str) -> str:
     return found[1].replace(",", "")
 
 
-#: How an answer can stand in its column, for :func:`hub_source`.
+#: How an answer can stand in its column, for :func:`column_source`.
 ANSWER_FORMATS: Mapping[str, Callable[[Mapping[str, Any], str], str]] = {
     "plain": _plain,
     "integer": _integer,
-    "boxed": lambda row, column: last_boxed(_text(row, column)),
+    "boxed": lambda row, column: boxed_answer(_text(row, column)),
     "####": _hash_answer,
 }
 
 
-def hub_source(
-    hub: str,
+def column_source(
+    name: str,
     *,
     question: str,
     answer: str,
     answer_format: str = "plain",
-    splits: Mapping[str, str],
-    config: str | None = None,
-    data_source: str | None = None,
-    name: str | None = None,
-    instruction: str = _BOXED_INSTRUCTION,
+    keep: Sequence[str] | None = (),
+    suffix: str = _BOXED_SUFFIX,
+    **fields: Any,
 ) -> Source:
-    r"""Describe a data set of the Hugging Face hub by the names of its columns.
+    r"""Describe a data set by the names of its columns.
 
     Args:
-        hub: Its id, as in ``openai/gsm8k``.
+        name: What it is called, its data source too unless ``fields`` has another.
         question: The column of the problem.
         answer: The column of the answer.
         answer_format: How the answer stands there, one of :data:`ANSWER_FORMATS`: alone, as an integer, in the last
             ``\boxed{}``, or as a number after ``####``.
-        splits: The files to write, each with the split that it comes from.
-        config: Its configuration there, if not the default one.
-        data_source: By which the reward finds its verifier; by default the id.
-        name: What the command line calls it; by default the id.
-        instruction: What follows the question in the prompt.
+        keep: Columns that go into ``extra_info``; None for all but these two and those that would hide
+            :data:`~.rows.OWN_FIELDS`.
+        suffix: What follows the question in the prompt.
+        fields: Of :class:`Source`.
+
+    Raises:
+        RequestError: A column to keep would hide one of the fields that ``extra_info`` has anyway.
     """
     find = ANSWER_FORMATS[answer_format]
-    return Source(
-        name=name or hub,
-        data_source=data_source or hub,
-        columns=(question, answer),
-        parse=lambda row: Problem(_text(row, question), find(row, answer)),
-        instruction=instruction,
-        splits=splits,
-        hub=hub,
-        config=config,
-        answer_format=answer_format,
-    )
+    if hidden := set(keep or ()) & set(OWN_FIELDS):
+        raise RequestError(f"extra_info has fields {', '.join(OWN_FIELDS)} of its own: rename {', '.join(hidden)}")
+
+    def parse(row: Mapping[str, Any]) -> Example:
+        others = [column for column in row if column not in (question, answer, *OWN_FIELDS)] if keep is None else keep
+        return Example(_text(row, question), find(row, answer), {column: row[column] for column in others})
+
+    columns = (question, answer, *(keep or ()))
+    defaults = {"data_source": name, "columns": columns, "parse": parse, "answer_format": answer_format}
+    return Source(name=name, suffix=suffix, **{**defaults, **fields})
 
 
 def _competition(name: str, hub: str, *, split: str = "test", question: str = "problem") -> Source:
     """Describe a competition, whose answers are integers and whose verifier is found by its name."""
-    return hub_source(
-        hub,
-        name=name,
-        data_source=name,
-        splits={"test": split},
-        question=question,
-        answer="answer",
-        answer_format="integer",
-    )
+    columns = {"question": question, "answer": "answer", "answer_format": "integer"}
+    return column_source(name, hub=hub, splits={"test": split}, **columns)
 
 
 _TRAIN_AND_TEST = {"train": "train", "test": "test"}
 
 _SOURCES = (
-    hub_source(
-        "openai/gsm8k",
-        name="gsm8k",
+    column_source(
+        "gsm8k",
+        data_source="openai/gsm8k",
+        hub="openai/gsm8k",
         config="main",
         splits=_TRAIN_AND_TEST,
         question="question",
         answer="answer",
         answer_format="####",
-        instruction=_GSM8K_INSTRUCTION,
+        suffix=_GSM8K_SUFFIX,
     ),
-    hub_source(
-        "DigitalLearningGmbH/MATH-lighteval",
-        name="math",
+    column_source(
+        "math",
+        data_source="DigitalLearningGmbH/MATH-lighteval",
+        hub="DigitalLearningGmbH/MATH-lighteval",
         splits=_TRAIN_AND_TEST,
         question="problem",
         answer="solution",
@@ -221,16 +214,17 @@ _SOURCES = (
         data_source="math_dapo",
         columns=("prompt", "reward_model"),
         parse=_dapo_math,
-        instruction=_BOXED_INSTRUCTION,
+        suffix=_BOXED_SUFFIX,
         splits={"train": "train"},
         hub="BytedTsinghua-SIA/DAPO-Math-17k",
     ),
     _competition("aime24", "HuggingFaceH4/aime_2024", split="train"),
     _competition("aime25", "math-ai/aime25"),
     _competition("amc23", "math-ai/amc23", question="question"),
-    hub_source(
-        "HuggingFaceH4/MATH-500",
-        name="math500",
+    column_source(
+        "math500",
+        data_source="HuggingFaceH4/MATH-500",
+        hub="HuggingFaceH4/MATH-500",
         splits={"test": "test"},
         question="problem",
         answer="answer",

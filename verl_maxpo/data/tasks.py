@@ -15,11 +15,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from verl_maxpo.data.reading import PlacedRow, Reader, Row
-from verl_maxpo.data.rows import Problem, RequestError
+from verl_maxpo.data.reading import Reader, Row
+from verl_maxpo.data.rows import Example, RequestError
 from verl_maxpo.data.sources import Source
 
-_INSTRUCTION = "Think step by step, then give the final answer within <answer> </answer> tags."
+_SUFFIX = "Think step by step, then give the final answer within <answer> </answer> tags."
 
 # reasoning-gym draws row i of a set from the random numbers of seed + i: sets of neighbouring seeds overlap. This is
 # larger than any set and leaves room below 2^32, NumPy's largest seed.
@@ -44,8 +44,8 @@ def task_source(task: str) -> Source:
         name=f"reasoning_gym:{task}",
         data_source=f"reasoning_gym/{task}",
         columns=("question", "answer", "metadata"),
-        parse=lambda entry: _problem(task, entry),
-        instruction=_INSTRUCTION,
+        parse=lambda entry: _example(task, entry),
+        suffix=_SUFFIX,
         splits={"train": task, "test": task},
         separator="\n\n",
         ability="reasoning",
@@ -58,12 +58,12 @@ def task_reader(task: str, sizes: Mapping[str, int], seed: int, config: Mapping[
     The test set's seed is larger than the training set's by 10^9, so that neither size changes the other set.
     """
 
-    def read(split: str) -> Iterator[PlacedRow]:
+    def read(split: str) -> Iterator[Row]:
         first = seed + _TEST_SEED_OFFSET if split == "test" else seed
         dataset = _create(task, config, size=sizes[split], seed=first)
         for i in tqdm(range(sizes[split]), f"{task}/{split}", disable=None):
             random.seed(first + i)  # list_functions draws from the global generator
-            yield f"row {i}", dataset[i]
+            yield Row(f"row {i}", i, dataset[i])
 
     return read
 
@@ -112,8 +112,8 @@ def _create(task: str, config: Mapping[str, Any], *, size: int, seed: int) -> An
         raise RequestError(f"{task} does not accept {dict(config)}: {type(error).__name__}: {error}") from error
 
 
-def _problem(task: str, entry: Row) -> Problem:
+def _example(task: str, entry: Mapping[str, Any]) -> Example:
     from verl_maxpo.rewards.verifiers.reasoning_gym import entry_to_text
 
-    answer = entry["answer"]
-    return Problem(entry["question"], "" if answer is None else str(answer), task, entry_to_text(dict(entry)))
+    answer = "" if entry["answer"] is None else str(entry["answer"])
+    return Example(entry["question"], answer, {"task": task, "entry": entry_to_text(dict(entry))})
