@@ -18,7 +18,7 @@ from typing import Any
 from curves import Run, read_runs
 from sweep import about_this_machine, add_line, compact
 
-from verl_maxpo.evaluate.summary import read_settings
+from verl_maxpo.evaluate.settings import read_settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
 from countdown import expressions, questions

@@ -17,7 +17,7 @@ from math_verify import parse, verify
 from omegaconf import OmegaConf
 from transformers import AutoTokenizer
 
-from verl_maxpo.evaluate.summary import read_settings
+from verl_maxpo.evaluate.settings import read_settings
 from verl_maxpo.rewards.verifiers.gsm8k import verify as by_our_verifier
 
 AUDITED = 100

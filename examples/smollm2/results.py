@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from verl_maxpo import pass_at_k
 from verl_maxpo.evaluate.estimates import proportion_interval
-from verl_maxpo.evaluate.summary import read_settings
+from verl_maxpo.evaluate.settings import read_settings
 
 HERE = Path(__file__).parent
 RESULTS, GSM8K, README = HERE / "results.jsonl", HERE / "gsm8k.jsonl", HERE / "README.md"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -23,7 +24,13 @@ BINARY = [[0, 0, 0, 0, 0, 1], [0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 0, 0, 
 def write_rollouts(folder: Path, groups: list[list[float]], step: int = 1) -> Path:
     folder.mkdir(exist_ok=True)
     rows = [
-        {"uid": f"{number:032x}_{session}_0", "input": "the same", "score": score, "step": step}
+        {
+            "uid": f"{number:032x}_{session}_0",
+            "input": "the same",
+            "gts": number + 100 * step,
+            "score": score,
+            "step": step,
+        }
         for number, group in enumerate(groups)
         for session, score in enumerate(group)
     ]
@@ -31,8 +38,8 @@ def write_rollouts(folder: Path, groups: list[list[float]], step: int = 1) -> Pa
     return folder
 
 
-def choices(folder: Path, ks: list[int] | None = None, ns: list[int] | None = None) -> Choices:
-    return choose_k(read_runs([folder], by_uid=True), ks, ns)
+def choices(folder: Path, ks: list[int] | None = None, ns: list[int] | None = None, **options: bool) -> Choices:
+    return choose_k(read_runs([folder]), ks, ns, **options)
 
 
 def choice(folder: Path, k: int, n: int | None = None) -> Choice:
@@ -126,3 +133,46 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     rows = json.loads((tmp_path / "new" / "choice.json").read_text())["rows"]
     assert [(row["n"], row["k"]) for row in rows] == [(6, 1), (6, 5), (4, 1)]
     assert rows[1]["kinds"]["too_many_successes"] == 0.25
+
+
+def test_of_several_models_on_the_same_prompts_the_last_is_shown(tmp_path: Path) -> None:
+    """Validations of a run, not the batches of its training."""
+    for step, right in [(0, 1), (20, 2), (40, 3)]:
+        rows = [
+            {"input": str(i), "uid": f"{step}{i:031}_{j}_0", "score": j < right} for i in range(3) for j in range(4)
+        ]
+        (tmp_path / f"{step}.jsonl").write_text("".join(json.dumps(row | {"step": step}) + "\n" for row in rows))
+    last, together = choices(tmp_path, [1]), choices(tmp_path, [1], all_steps=True)
+    assert [(row.groups, row.max_at_k) for row in last.rows] == [(3, 0.75)]
+    assert [(row.groups, row.max_at_k) for row in together.rows] == [(9, 0.5)]
+    assert last.notes == [
+        f"{tmp_path.name}: step 40 is shown, not 0, 20, as the steps are models on the same prompts; --all-steps takes "
+        "them together"
+    ]
+    assert together.notes == []
+
+
+@pytest.mark.parametrize("options", [[], ["--k", "1"], ["--n", "1"], ["--k", "4", "--n", "2"]])
+def test_nothing_to_show_has_a_reason(tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    single = write_rollouts(tmp_path / "single", [[0.0], [1.0]])
+    assert main(["choose-k", str(single), *options]) == 2
+    error = capsys.readouterr().err
+    assert "nothing is left to show:\n" in error
+    assert "single: every prompt has one response, and groups need two at least" in error
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "170"])
+def test_every_number_is_whole_at_any_width(
+    tmp_path: Path, columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    dump = write_rollouts(tmp_path / "rollouts", [[0] * (16 - c) + [1] * c for c in range(17)])
+    assert main(["choose-k", str(dump), "--n", "4", "8"]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    tables = shown.split("mean square")
+    for n in (16, 8, 4):
+        for table in tables:
+            [row] = [line for line in table.splitlines() if line.lstrip().startswith(f"{n}, 2 ")]
+            assert all(re.fullmatch(r"-?\d*\.\d{3}|\d+,?", cell) for cell in row.split())

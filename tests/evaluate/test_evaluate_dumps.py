@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from verl_maxpo.evaluate.dumps import Run, Samples, read_runs
+from verl_maxpo.evaluate.remarks import remarks
 
 UIDS = ["011c2c93-f9ab-417f-a3f9-0311d5260a2a", "f47ac10b-58cc-4372-a567-0e02b2c3d479"]
 
@@ -28,7 +29,7 @@ def read(path: Path, **options: bool) -> Run:
 def scores(samples: Samples) -> list[list[float]]:
     """The scores of each prompt."""
     found: list[list[float]] = [[] for _ in samples.prompts]
-    for prompt, score in zip(samples.prompt, samples.score, strict=True):
+    for prompt, score in zip(samples.labels, samples.score, strict=True):
         found[prompt].append(score)
     return found
 
@@ -46,10 +47,10 @@ def test_validation_dumps_of_a_run(tmp_path: Path) -> None:
     assert (run.name, run.label, run.seed) == ("maxpo-seed12", "maxpo", "12")
     assert list(run.cells) == [("all", 9), ("all", 10)]
     samples = run.cells["all", 9]
-    assert list(samples.prompt) == [0, 0, 1, 1]
+    assert list(samples.labels) == [0, 0, 1, 1]
     assert list(samples.acc) == [0, 1, 0, 1]
-    assert samples.pred[0] != 0
-    assert len(set(samples.pred)) == 1
+    assert samples.answer[0] != 0
+    assert len(set(samples.answer)) == 1
     assert run.malformed == []
 
 
@@ -57,14 +58,15 @@ def test_plain_lines_need_a_prompt_and_a_score(tmp_path: Path) -> None:
     rows = [
         {"prompt_id": 3, "input": "a", "score": 1, "data_source": "aime"},
         {"prompt_id": "3", "input": "b", "score": 2, "data_source": "aime"},
-        {"input": "c", "uid": "x", "score": 3, "step": 5},
-        {"input": "c", "uid": "y", "score": 4, "step": 5},
+        {"input": "c", "score": 3, "step": 5},
+        {"input": "c", "gts": None, "score": 4, "step": 5},
+        {"input": "c", "gts": "d", "score": 7, "step": 5},
         {"uid": "problem_1_0", "score": 5, "step": 5},
         {"uid": "problem_1_1", "score": 6, "step": 5},
     ]
     run = read(write(tmp_path / "7.jsonl", rows))
     assert scores(run.cells["aime", 7]) == [[1, 2]]
-    assert scores(run.cells["all", 5]) == [[3, 4], [5], [6]]
+    assert scores(run.cells["all", 5]) == [[3], [4], [7], [5], [6]]
     assert all(math.isnan(acc) for acc in run.cells["all", 5].acc)
 
 
@@ -101,8 +103,8 @@ def test_groups_of_training_are_told_apart_by_uid(tmp_path: Path) -> None:
         for session in range(2)
     ]
     padding = {"uid": f"pad{'0' * 32}_0_0", "input": "", "score": 0.0}
-    run = read(write(tmp_path / "1.jsonl", [*rows, padding]), by_uid=True)
-    assert scores(run.cells["all", 1]) == [[0, 1], [0, 1]]
+    run = read(write(tmp_path / "1.jsonl", [*rows, padding]))
+    assert [scores(run.cells[source, 1]) for source in "ab"] == [[[0, 1]], [[0, 1]]]
     assert run.padding == 1
 
 
@@ -140,13 +142,13 @@ def test_malformed_lines_are_counted(tmp_path: Path, line: bytes) -> None:
     assert malformed.count == 2
     assert [number for number, _ in malformed.first] == [3, 5]
     assert MALFORMED[line] in malformed.first[0][1]
-    assert str(malformed).startswith(f"{file}: 2 malformed lines left out (line 3: ")
+    assert next(malformed.sentences()).startswith(f"{file}: 2 malformed lines left out (line 3: ")
 
 
 @pytest.mark.parametrize("rest", [GOOD[:-5], '{"input": "ü'.encode()[:-1]])
 def test_a_dump_that_ends_in_mid_line_says_so(tmp_path: Path, rest: bytes) -> None:
     (tmp_path / "3.jsonl").write_bytes(GOOD + b"\n" + rest)
-    assert str(read(tmp_path).malformed[0]) == (
+    assert next(read(tmp_path).malformed[0].sentences()) == (
         f"{tmp_path / '3.jsonl'} ends in mid-line: the run was probably stopped while writing; 1 lines read"
     )
 
@@ -156,7 +158,7 @@ def test_only_the_first_malformed_lines_are_shown(tmp_path: Path) -> None:
     [malformed] = read(tmp_path).malformed
     assert malformed.count == 1000
     assert [number for number, _ in malformed.first] == [2, 3, 4, 5, 6]
-    assert str(malformed).endswith("; ...)")
+    assert next(malformed.sentences()).endswith("; ...)")
 
 
 @pytest.mark.parametrize("extra", [b"NaN", b"Infinity", b'"\\ud800"', b'{"deep": [NaN]}'])
@@ -168,11 +170,14 @@ def test_what_python_writes_beside_the_score_does_not_matter(tmp_path: Path, ext
 
 
 def test_a_missing_answer_is_none(tmp_path: Path) -> None:
-    rows = [{"input": "q", "score": 0, "pred": pred} for pred in (None, "null", 0, "0", [1], [1])]
-    pred = read(write(tmp_path / "a.jsonl", [{"input": "q", "score": 0}, *rows])).cells["all", None].pred
-    assert list(pred[:2]) == [0, 0]
-    assert 0 not in pred[2:]
-    assert len(set(pred[2:])) == 3  # 0 and "0" are one answer
+    answers = (None, "", " \n", "null", 0, "0", [1], [1], "x=1", "1")
+    rows = [{"input": "q", "score": 0, column: answer} for column in ("answer", "pred") for answer in answers]
+    samples = read(write(tmp_path / "a.jsonl", [{"input": "q", "score": 0}, *rows])).cells["all", None]
+    assert samples.without_answer == 1
+    for found in (samples.answer[1:11].tolist(), samples.answer[11:].tolist()):
+        assert found[:3] == [0, 0, 0]
+        assert 0 not in found[3:]
+        assert len(set(found[3:])) == 5  # 0 and "0" are one answer; "x=1" and "1", as they stand, are two
 
 
 def test_names_take_as_much_of_the_path_as_they_need(tmp_path: Path) -> None:
@@ -196,3 +201,96 @@ def test_nothing_to_read_says_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "1.jsonl").write_text('{"score": 1}\n')
     with pytest.raises(ValueError, match=r"has no samples: expected JSON lines with `score`(.|\n)*line 1: none of"):
         read_runs([tmp_path])
+
+
+def samples_of(uid: str, right: int, n: int = 4, **fields: Any) -> list[dict[str, Any]]:
+    """The samples of one prompt, as verl's V1 trainer writes them."""
+    row = {"input": "<image> What is it?", "step": 1} | fields
+    return [
+        row | {"uid": f"{uid}_{session}_0", "output": f"{session}", "score": float(session < right)}
+        for session in range(n)
+    ]
+
+
+def said(*paths: Path) -> list[str]:
+    return list(remarks(read_runs(list(paths))))
+
+
+def test_prompts_of_equal_text_are_told_apart(tmp_path: Path) -> None:
+    """As in sets of pictures: by uid where there is one, else by the gold answer; and matched by that between runs."""
+    cat, dog = (samples_of(uid, right, gts=gold) for uid, right, gold in zip(UIDS, [1, 3], ["cat", "dog"], strict=True))
+    one = write(tmp_path / "one.jsonl", [*cat, *dog])
+    new = write(tmp_path / "new.jsonl", [*samples_of(UIDS[0], 3, gts="dog"), *samples_of(UIDS[1], 1, gts="cat")])
+    rows = [{name: value for name, value in row.items() if name != "uid"} for row in [*dog, *cat]]
+    plain = write(tmp_path / "plain.jsonl", rows)
+    by_prompt = [
+        {key: scores(run.cells["all", 1])[number] for key, number in run.cells["all", 1].prompts.items()}
+        for run in read_runs([one, new, plain])
+    ]
+    assert by_prompt[0] == by_prompt[1] == by_prompt[2]
+    assert sorted(map(sum, by_prompt[0].values())) == [1, 3]
+    assert said(one, new, plain) == []
+
+
+def test_prompts_of_equal_text_and_gold_answer_are_matched_in_order_and_that_is_said(tmp_path: Path) -> None:
+    rows = [*samples_of(UIDS[0], 1, gts="cat"), *samples_of(UIDS[1], 3, gts="cat")]
+    runs = read_runs([write(tmp_path / f"{name}.jsonl", rows) for name in "ab"])
+    first, second = (run.cells["all", 1].prompts for run in runs)
+    assert first == second
+    assert len(first) == 2
+    [remark] = remarks(runs[:1])
+    assert remark.startswith("a, all: 2 prompts have the text and gold answer of another: those of two runs or steps")
+
+
+@pytest.mark.parametrize("uid", [True, False])
+@pytest.mark.parametrize("way", ["appended", "a copy beside it", "each line twice", "the last one only"])
+def test_lines_that_stand_twice_are_noticed(tmp_path: Path, uid: bool, way: str) -> None:
+    rows = [*samples_of(UIDS[0], 1, input="p"), *samples_of(UIDS[1], 3, input="q")]
+    if not uid:
+        rows = [{name: value for name, value in row.items() if name != "uid"} for row in rows]
+    write(tmp_path / "1.jsonl", rows)
+    assert said(tmp_path) == []
+    if way == "a copy beside it":
+        write(tmp_path / "1 (copy).jsonl", rows)
+    else:
+        twice = {"appended": rows * 2, "each line twice": [row for row in rows for _ in range(2)]}
+        write(tmp_path / "1.jsonl", twice.get(way, [*rows, rows[-1]]))
+    [remark, *_] = said(tmp_path)
+    count = {"the last one only": "2 of 9"}.get(way, "16 of 16")
+    if uid or count != "2 of 9":
+        assert remark.startswith(f"{tmp_path.name}, all: {count} samples stand more than once at step 1: if a dump")
+        assert ("greedy" in remark) != uid
+    else:  # two responses may be the same
+        assert "1 of 2 prompts have fewer samples than the others" in remark
+
+
+def test_lines_without_responses_may_well_be_the_same(tmp_path: Path) -> None:
+    assert said(write(tmp_path / "1.jsonl", [{"input": "p", "score": 1.0}] * 4)) == []
+
+
+def test_samples_without_a_verdict_are_said(tmp_path: Path) -> None:
+    """Of new dumps by their status, of old ones by `unscored`."""
+    rows = samples_of(UIDS[0], 1)
+    new = [row | {"status": of} for row, of in zip(rows, ["ok", "timeout", "crash", "no_answer"], strict=True)]
+    old = [row | {"unscored": float(i < 3)} for i, row in enumerate(rows)]
+    own = [row | {"status": of} for row, of in zip(rows, [3, "crashed", None, ["ok"]], strict=True)]
+    files = [write(tmp_path / f"{name}.jsonl", of) for name, of in (("new", new), ("old", old), ("own", own))]
+    assert said(*files) == [
+        f"{which} samples have no verdict ({kinds}) at step 1: they count with the score that they were given"
+        for which, kinds in [("new, all: 2 of 4", "1 timeout, 1 crash"), ("old, all: 3 of 4", "3 unscored")]
+    ]
+
+
+def test_the_column_to_select_by(tmp_path: Path) -> None:
+    values = [0.5, True, None, "high", float("nan"), [1]]
+    rows = [{"input": "p", "score": 0.25, "judge": value} for value in values]
+    file = write(tmp_path / "a.jsonl", rows)
+    [run] = read_runs([file], "judge")
+    found = run.cells["all", None].selector
+    assert found[:2].tolist() == [0.5, 1]
+    assert all(map(math.isnan, found[2:]))
+    assert read_runs([file], "score")[0].cells["all", None].selector.tolist() == [0.25] * 6
+    with pytest.raises(ValueError, match=r"--select-by judgement needs a column with numbers: .*it has score, judge;"):
+        read_runs([file], "judgement")
+    with pytest.raises(ValueError, match="--select-by input needs a column with numbers"):
+        read_runs([file], "input")

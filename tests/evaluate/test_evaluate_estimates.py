@@ -23,7 +23,7 @@ from verl_maxpo.evaluate.estimates import (
     pass_at_k_by_prompt,
     pass_hat_k_by_prompt,
     proportion_interval,
-    verl_best_at_k_by_prompt,
+    verl_best_at_k,
 )
 
 UNEQUAL = np.array([2, 0, 0, 1, 2, 0, 2, 0, 2])  # prompts with 4, 1 and 4 samples, mixed
@@ -92,8 +92,8 @@ def expected_maximum_with_replacement(rewards: list[int], k: int) -> Fraction:
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=6), st.data())
 def test_verls_best_at_k_in_closed_form(rewards: list[int], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(rewards)))
-    found = verl_best_at_k_by_prompt(np.zeros(len(rewards), dtype=np.int64), np.array(rewards, dtype=float), [k])
-    assert found[k][0] == pytest.approx(float(expected_maximum_with_replacement(rewards, k)), abs=1e-12)
+    expected = float(expected_maximum_with_replacement(rewards, k))
+    assert verl_best_at_k(np.array(rewards, dtype=float), k) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.slow
@@ -103,19 +103,20 @@ def test_verls_best_at_k_is_what_verls_own_code_estimates() -> None:
     rewards = [0.0, 0.0, 0.3, 0.0, 1.0, 0.3, 2.0, 0.0]
     for k in (2, 4, 8):
         [(mean, std)] = bootstrap_metric(rewards, subset_size=k, reduce_fns=[np.max], n_bootstrap=20_000)
-        exact = verl_best_at_k_by_prompt(np.zeros(8, dtype=np.int64), np.array(rewards), [k])[k][0]
+        exact = verl_best_at_k(np.array(rewards), k)
         assert abs(mean - exact) < 4 * std / 20_000**0.5
         assert exact < max_at_k_by_prompt(np.zeros(8, dtype=np.int64), np.array(rewards), [k])[k][0]
 
 
 def majority_over_subsets(answers: list[int], correct: list[float], k: int) -> Fraction:
-    """Every subset votes; ties are shared, and an answer is right as often as all samples that gave it."""
+    """Every subset votes; ties are shared, and an answer is right as often as all samples that gave it; 0 is none."""
     right = {a: [c for b, c in zip(answers, correct, strict=True) if a == b] for a in set(answers)}
     results = []
     for subset in combinations(answers, k):
-        votes = Counter(subset)
+        votes = Counter(answer for answer in subset if answer)
         winners = [a for a, count in votes.items() if count == max(votes.values())]
-        results.append(reference.mean([Fraction(int(sum(right[a])), len(right[a])) for a in winners]))
+        shares = [Fraction(int(sum(right[answer])), len(right[answer])) for answer in winners]
+        results.append(reference.mean(shares) if shares else Fraction(0))
     return reference.mean(results)
 
 
@@ -132,8 +133,8 @@ def test_majority_is_that_of_all_subsets(samples: list[tuple[int, int]]) -> None
 def test_majority_of_large_prompts_is_drawn_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(1)
     labels = np.repeat(np.arange(40), 30)
-    answers = generator.integers(0, 6, 1200)
-    correct = (answers == 0).astype(float)
+    answers = generator.integers(1, 7, 1200)
+    correct = (answers == 1).astype(float)
     exact = majority_at_k_by_prompt(labels, answers, correct, [1, 2, 5, 30])
     monkeypatch.setattr(estimates, "EXACT_VOTES", 0)
     drawn = majority_at_k_by_prompt(labels, answers, correct, [1, 2, 5, 30])

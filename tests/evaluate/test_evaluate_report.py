@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from matplotlib import font_manager
 
+from verl_maxpo.cli.common import write_json
 from verl_maxpo.evaluate import plots, summary
 from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.evaluate.problems import SHOWN, changes
 from verl_maxpo.evaluate.report import write_report
+from verl_maxpo.evaluate.settings import schedule_of
 
 TIMEOUT = 240_000  # milliseconds, of a machine that others use
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -66,16 +68,18 @@ def test_reports_are_complete_and_hold_hostile_names(tmp_path: Path) -> None:
     runs = [write_dump(tmp_path / name, step, {"p": 1, "q": 3}, **texts) for name in names for step in (0, 5, 9)]
     read = read_runs(list(dict.fromkeys(runs)))
     result = compare(read)
-    as_json, as_markdown, picture, as_html = write_report(result, read, tmp_path / "out" / "deep")
+    as_markdown, picture, as_html = write_report(result, read, tmp_path / "out" / "deep")
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 10_000
     page = Page(as_html.read_text())
     assert page.tags.count("script") == 3  # of the page: data, Plotly and report.js
     assert all(name in page.text for name in names)
     assert [link[:22] for link in page.links] == ["data:image/png;base64,"]
+    as_json = tmp_path / "out" / "report.json"
+    write_json(result, as_json)
     content = json.loads(as_json.read_text())
     rows = {"estimates", "averages", "coverage", "differences", "matchings", "notes"}
-    assert content.keys() == {"ks", "n", "correctness"} | rows
+    assert content.keys() == {"ks", "n", "select_by", "trained", "correctness"} | rows
     assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 6 * 3  # runs, steps, metrics, k
     low, high = content["estimates"][0]["interval"]
     assert low < content["estimates"][0]["value"] < high
@@ -91,19 +95,19 @@ def test_the_first_line_says_what_came_out(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_dump(tmp_path / f"grpo-seed{seed}", 5, {f"p{i}": 0 for i in range(40)})
         run = write_dump(tmp_path / f"maxpo-seed{seed}", 5, {f"p{i}": 4 * (i < 20) for i in range(40)})
-        (run / "settings").write_text("MODEL=Qwen/Qwen2.5-0.5B\nK={0: 8, 3: 1}\nalgorithm.x\n")
+        (run / "settings").write_text("MODEL=Qwen/Qwen2.5-0.5B\nK={0: 4, 3: 1}\nalgorithm.x\n")
     runs = read_runs(sorted(tmp_path.iterdir()))
     result = compare(runs)
     difference = result.differences[-1].interval
     said = summary.result(result)
-    assert said.startswith("pass@4 at step 5, against grpo .000: maxpo .500, +.500 [.")
+    assert said.startswith("pass@4 at step 5: .000 for grpo; .500 for maxpo (+.500 [.")
     assert "no clear difference" not in said
     assert difference is not None
     facts = summary.facts(result, runs)
-    said = ["model Qwen/Qwen2.5-0.5B", "trained with K = {0: 8, 3: 1} (maxpo)", "prompts × samples 40 × 4", "seeds 2"]
+    said = ["model Qwen/Qwen2.5-0.5B", "trained with K = {0: 4, 3: 1} (maxpo)", "prompts × samples 40 × 4", "seeds 2"]
     assert facts.startswith(" · ".join(said) + " · ")
-    assert summary.schedule(runs[-1]) == {0: "8", 3: "1"}
-    assert summary.schedule(runs[0]) == {}
+    assert schedule_of(runs[-1]) == {0: "4", 3: "1"}
+    assert schedule_of(runs[0]) == {}
 
 
 def test_problems_that_changed_with_what_was_sampled(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ A command's module has a docstring, which ``--help`` shows, ``configure(parser)`
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         module: Any = _module_of(name) if name in _COMMANDS else None
         options = _parser(name, module).parse_args(arguments)
-        return int(module.run(options))  # without a command, argparse has stopped
+        status = int(module.run(options))  # without a command, argparse has stopped
+        sys.stdout.flush()
+        return status
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
@@ -53,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as stop:  # argparse's, after --help and on usage errors
         return int(stop.code or 0)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        return 141
     except KeyboardInterrupt:
         return 130
 

@@ -4,9 +4,10 @@
     verl-maxpo choose-k outputs/rollouts --k 1 2 4 8 --n 8 16
 
 A DUMP is a folder of rollouts (where trainer.rollout_data_dir points) or a
-file. Groups are formed by uid as in training, or by the text of the prompt
-where there is none (verl's legacy trainer), so that a prompt that occurs twice
-in a step is one group there.
+file. Groups are formed by uid as in training, or by the text of the prompt and
+its gold answer where there is none (verl's legacy trainer), so that a prompt
+that occurs twice in a step is one group there. Of validations of several steps
+on the same prompts, the last is shown.
 
 signal       groups that teach anything: advantages that are not all 0; the
              other kinds add up to the rest
@@ -33,10 +34,9 @@ import textwrap
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from verl_maxpo.cli.common import add_json, positive
-from verl_maxpo.cli.dumps import nothing_left, read, show
+from verl_maxpo.cli.common import CommandError, add_json, positive, show, write_json
 from verl_maxpo.evaluate import choose_k
-from verl_maxpo.evaluate.report import write_json
+from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.evaluate.tables import WIDTH
 
 
@@ -45,16 +45,19 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("paths", type=Path, nargs="+", metavar="DUMP", help="folder or file")
     parser.add_argument("--k", type=positive, nargs="+", metavar="K", help="default: the powers of two that n allows")
     parser.add_argument("--n", type=positive, nargs="+", metavar="N", help="group sizes below that of the dump")
+    parser.add_argument("--all-steps", action="store_true", help="take all steps together, also on the same prompts")
     add_json(parser)
 
 
 def run(options: Namespace) -> int:
     """Evaluate the dumps and show what comes of it."""
-    choices = choose_k.choose_k(read(options.paths, by_uid=True), options.k, options.n)
+    try:
+        choices = choose_k.choose_k(read_runs(options.paths), options.k, options.n, all_steps=options.all_steps)
+    except (ValueError, OSError) as error:
+        raise CommandError(error) from error
     if not choices.rows:
-        raise nothing_left(choices.notes)
+        raise CommandError("\n  ".join(["nothing is left to show:", *choices.notes]))
     show(choose_k.tables(choices), choose_k.LEGEND, choices.notes)
     print(*(textwrap.fill(advice, WIDTH) for advice in choices.advice), sep="\n")
-    if options.json:
-        write_json(choices, options.json)
+    write_json(choices, options.json)
     return 0

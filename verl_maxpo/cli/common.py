@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from verl_maxpo.evaluate.tables import Table
 
 
 class CommandError(Exception):
@@ -26,10 +32,27 @@ def add_json(parser: ArgumentParser) -> None:
 
 
 def write_json(content: Any, file: Path | None) -> None:
-    """Write JSON and make its folder; nothing without a file."""
+    """Write JSON, of dataclasses too, and make its folder; nothing without a file."""
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=vars) + "\n", encoding="utf-8")
+
+
+def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
+    """Print tables and, on stderr, warnings."""
+    from rich.console import Console
+
+    from verl_maxpo.evaluate.tables import WIDTH
+
+    console = Console(markup=False, emoji=False, highlight=False, width=WIDTH)
+    for table in tables:
+        for part in table.rich():
+            console.print(part)
+    if legend:
+        print(textwrap.fill(legend, WIDTH))
+    sys.stdout.flush()
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
 
 
 def positive(text: str) -> int:
@@ -39,7 +62,7 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def not_negative(text: str) -> int:
+def non_negative(text: str) -> int:
     """Read a whole number of at least 0."""
     if not text.isdecimal():
         raise ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")

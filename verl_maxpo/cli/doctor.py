@@ -14,7 +14,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
-from verl_maxpo.cli.common import add_json, not_negative, positive, write_json
+from verl_maxpo.cli.common import add_json, non_negative, positive, write_json
 from verl_maxpo.doctor import examine
 
 
@@ -22,8 +22,8 @@ def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--no-ray", action="store_true", help="do not look into Ray's workers")
     parser.add_argument("--nodes", type=positive, default=1, metavar="N", help="nodes that Ray must have (default 1)")
-    parser.add_argument("--gpus", type=not_negative, default=0, metavar="N", help="free GPUs on each of them")
-    parser.add_argument("--wait", type=not_negative, default=0, metavar="SECONDS", help="how long to wait for them")
+    parser.add_argument("--gpus", type=non_negative, default=0, metavar="N", help="free GPUs on each of them")
+    parser.add_argument("--wait", type=non_negative, default=0, metavar="SECONDS", help="how long to wait for them")
     add_json(parser)
 
 

@@ -5,6 +5,9 @@
 
 ===============  ======================================================================================
 ``dumps``        reading: a run is a folder of JSON lines
+``names``        runs' names, and the labels that their seeds share
+``settings``     what a run was trained with
+``remarks``      what the dumps lack, or have twice
 ``estimates``    the statistics, of single prompts and of means over prompts
 ``comparison``   evaluates runs beside each other
 ``results``      what comes of it: estimates, averages over seeds, paired differences, what was left out

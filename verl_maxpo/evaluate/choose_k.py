@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from scipy.stats import hypergeom
+from torch import Tensor
 
-from verl_maxpo.best_of_k.advantages import labelled_max_at_k_advantages, ranked_advantages
+from verl_maxpo.best_of_k.advantages import ranked_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
 from verl_maxpo.best_of_k.groups import ranked_groups
-from verl_maxpo.best_of_k.kinds import KINDS, shares_of_kinds
+from verl_maxpo.best_of_k.kinds import KINDS, kinds_of_groups
+from verl_maxpo.best_of_k.max_at_k import max_at_k
 from verl_maxpo.best_of_k.objectives import Objective
-from verl_maxpo.evaluate.dumps import Run, Samples, describe_sizes, describe_unread
-from verl_maxpo.evaluate.estimates import Floats, Ints, max_at_k_by_prompt
+from verl_maxpo.evaluate.dumps import Run, Samples
+from verl_maxpo.evaluate.remarks import remarks
+from verl_maxpo.evaluate.results import step_order
 from verl_maxpo.evaluate.tables import Table, number
 
 LEGEND = (
@@ -73,35 +76,64 @@ class Choices:
     advice: list[str] = field(default_factory=list)
 
 
-def choose_k(runs: list[Run], ks: list[int] | None = None, ns: list[int] | None = None) -> Choices:
+#: Ranked groups of one size, ``[groups, n]``, and how much each counts, ``[groups]``.
+_Weighted = tuple[Tensor, Tensor]
+
+
+def choose_k(
+    runs: list[Run], ks: list[int] | None = None, ns: list[int] | None = None, *, all_steps: bool = False
+) -> Choices:
     """Compute what each k would have given.
 
     Args:
-        runs: Dumps read with ``by_uid=True``; each step of a run is one batch.
+        runs: Dumps.
         ks: At least 1 each; None for the powers of two below n.
         ns: Smaller sizes of the groups that are shown too.
+        all_steps: Take the steps of a run together even where they have the same prompts.
 
     Returns:
         The choices. A k that needs more than n samples (k + 1) is left out, with a note.
     """
-    choices = Choices(notes=[*describe_unread(runs), *describe_sizes(runs)])
+    choices = Choices(notes=[*remarks(runs)])
     for run in runs:
-        batches = list(run.cells.values())
+        batches = _batches(run, all_steps, choices.notes)
         n = max(int(np.bincount(batch.labels).max()) for batch in batches)
+        if n == 1:
+            choices.notes.append(
+                f"{run.name}: every prompt has one response, and groups need two at least: raise "
+                "actor_rollout_ref.rollout.n, or rollout.val_kwargs.n for a validation"
+            )
+            continue
         for size in sorted({n, *(ns or [])}, reverse=True):
             chosen = sorted(set(ks or [2**exponent for exponent in range((size - 1).bit_length())]))
             for k in chosen:
                 if k >= size:
                     choices.notes.append(f"{run.name}: k={k} is not shown for n={size}, as it needs k + 1 responses")
-            usable = [k for k in chosen if k < size]
             if size == n:
-                choices.rows += [_measured(run.name, batches, n, k) for k in usable]
+                groups = [(ranked, torch.ones(len(ranked))) for batch in batches for ranked in _ranked(batch)]
             else:
-                choices.rows += _subsampled(run.name, batches, size, usable, choices.notes)
+                groups = _subsampled(run.name, batches, size, choices.notes)
+            choices.rows += [_choice(run.name, size, k, groups) for k in chosen if k < size and groups]
         measured = [row for row in choices.rows if (row.dump, row.n) == (run.name, n)]
         if measured:
             choices.advice.append(f"{run.name}: {_advice(measured)}")
     return choices
+
+
+def _batches(run: Run, all_steps: bool, notes: list[str]) -> list[Samples]:
+    """Return the samples of a run; of several models on the same prompts, only those of the last."""
+    steps: dict[int | None, list[Samples]] = {}
+    for (_, step), samples in sorted(run.cells.items(), key=lambda cell: step_order(cell[0][1])):
+        steps.setdefault(step, []).append(samples)
+    prompts = [{key for samples in found for key in samples.prompts} for found in steps.values()]
+    if all_steps or len(steps) == 1 or 2 * len(prompts[0] & prompts[-1]) < len(prompts[-1]):
+        return [samples for found in steps.values() for samples in found]
+    *others, chosen = steps
+    notes.append(
+        f"{run.name}: step {chosen} is shown, not {', '.join(map(str, others))}, as the steps are models on the same "
+        "prompts; --all-steps takes them together"
+    )
+    return steps[chosen]
 
 
 def _advice(rows: list[Choice]) -> str:
@@ -123,92 +155,68 @@ def _advice(rows: list[Choice]) -> str:
     )
 
 
-def _measured(name: str, batches: list[Samples], n: int, k: int) -> Choice:
-    parts = [_in_batch(batch, k) for batch in batches]
-    samples, groups = [len(batch) for batch in batches], [len(batch.prompts) for batch in batches]
-    kinds, advantages = [kinds for kinds, _ in parts], [by_baseline for _, by_baseline in parts]
-    nonzero = [np.mean(by_baseline["l2o"] != 0) for by_baseline in advantages]
-    best, gain = _gain(batches, k)
-    return Choice(
-        dump=name,
-        n=n,
-        k=k,
-        groups=sum(groups),
-        kinds={kind: float(np.average([shares[kind] for shares in kinds], weights=groups)) for kind in KINDS},
-        nonzero=float(np.average(nonzero, weights=samples)),
-        max_at_k=best,
-        gain=gain,
-        mean_square={
-            baseline: float(np.mean(np.concatenate([of[baseline] for of in advantages]) ** 2)) for baseline in BASELINES
-        },
+def _ranked(batch: Samples) -> list[Tensor]:
+    labels = torch.from_numpy(batch.labels)
+    return ranked_groups(torch.from_numpy(batch.score), labels, labels.bincount())
+
+
+def _subsampled(name: str, batches: list[Samples], n: int, notes: list[str]) -> list[_Weighted]:
+    """Return what groups of n drawn from larger ones may be, weighted by how many of them to expect."""
+    scores, sizes = (
+        np.concatenate([of(batch) for batch in batches])
+        for of in (lambda batch: batch.score, lambda batch: np.bincount(batch.labels))
     )
-
-
-def _in_batch(batch: Samples, k: int) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Return the fraction of each kind of group, and the advantages by baseline."""
-    rewards, labels = torch.tensor(batch.score, dtype=torch.float64), torch.from_numpy(batch.labels)
-    sizes = labels.bincount()
-    shares = shares_of_kinds(ranked_groups(rewards, labels, sizes), Objective.of(k))
-    advantages = {
-        name: labelled_max_at_k_advantages(rewards, labels, sizes, Objective.of(k, baseline=name)).numpy()
-        for name in BASELINES
-    }
-    return {kind: float(share) for kind, share in shares.items()}, advantages
-
-
-def _gain(batches: list[Samples], k: int) -> tuple[float, float]:
-    """Return max@k and its gain over max@1, over the groups with at least k samples."""
-    values = [max_at_k_by_prompt(batch.labels, np.array(batch.score), [1, k]) for batch in batches]
-    one, best = (np.concatenate([value[at] for value in values]) for at in (1, k))
-    enough = ~np.isnan(best)
-    return float(best[enough].mean()), float((best - one)[enough].mean())
-
-
-def _subsampled(name: str, batches: list[Samples], n: int, ks: list[int], notes: list[str]) -> list[Choice]:
-    """Return the expectation over groups of n drawn from larger ones."""
-    if not all(np.isin(np.asarray(batch.score), (0, 1)).all() for batch in batches):
+    enough = sizes >= n
+    if not np.isin(scores, (0, 1)).all():
         notes.append(f"{name}: n={n} is not shown, as there is a closed form for rewards of 0 and 1 only")
         return []
-    sizes, correct = (np.concatenate(parts) for parts in zip(*map(_counts, batches), strict=True))
-    enough = sizes >= n
     if not enough.any():
         notes.append(f"{name}: n={n} is not shown, as no group has that many responses")
         return []
     if not enough.all():
         notes.append(f"{name}: {(~enough).sum()} of {len(sizes)} groups have fewer than {n} responses and do not count")
+    correct = np.concatenate([np.bincount(batch.labels, weights=batch.score) for batch in batches])
     right = np.arange(n + 1)
-    chance = hypergeom.pmf(right, sizes[enough, None], correct[enough, None], n).mean(axis=0)
-    return [_expected(name, batches, chance, n, k, int(enough.sum())) for k in ks]
+    expected = hypergeom.pmf(right, sizes[enough, None], correct[enough, None], n).sum(axis=0)
+    rewards = np.arange(n) >= n - right[:, None]  # ascending, for each number right
+    return [(torch.from_numpy(rewards.astype(float)), torch.from_numpy(expected))]
 
 
-def _counts(batch: Samples) -> tuple[Ints, Ints]:
-    return np.bincount(batch.labels), np.bincount(batch.labels, weights=np.array(batch.score)).astype(np.int64)
-
-
-def _expected(name: str, batches: list[Samples], chance: Floats, n: int, k: int, groups: int) -> Choice:
-    """Average over the number of right responses of a group, whose probabilities are ``chance``, ``[n + 1]``."""
-    right = np.arange(n + 1)
-    all_fail, all_equal, too_many = right == 0, right == n, (right > n - k) & (right < n)
-    kind_of = {"all_fail": all_fail, "all_equal": all_equal, "too_many_successes": too_many}
-    kind_of["signal"] = ~(all_fail | all_equal | too_many)
-    kind_of["undersized"] = np.zeros_like(all_fail)
-    rewards = torch.from_numpy((np.arange(n) >= n - right[:, None]).astype(float))  # ascending, for each number right
-    mean_square = {}
-    for baseline in BASELINES:
-        squares = ranked_advantages(rewards, Objective.of(k, baseline=baseline)).square().mean(dim=-1).numpy()
-        mean_square[baseline] = float(chance @ squares)
-    best, gain = _gain(batches, k)
+def _choice(name: str, n: int, k: int, groups: list[_Weighted]) -> Choice:
+    objective = Objective.of(k)
+    kinds = [kinds_of_groups(ranked, objective) for ranked, _ in groups]
+    usable = [(ranked, weights) for ranked, weights in groups if ranked.shape[1] >= k]
+    best = _mean([max_at_k(ranked, k) for ranked, _ in usable], usable)
+    advantages = {
+        baseline: [_advantages(ranked, Objective.of(k, baseline=baseline)) for ranked, _ in groups]
+        for baseline in BASELINES
+    }
     return Choice(
         dump=name,
         n=n,
         k=k,
-        groups=groups,
-        kinds={kind: float(chance @ kind_of[kind]) for kind in KINDS},
-        nonzero=float(chance @ kind_of["signal"]),
+        groups=round(sum(float(weights.sum()) for _, weights in groups)),
+        kinds={kind: _mean([of_size[kind] for of_size in kinds], groups) for kind in KINDS},
+        nonzero=_mean([found != 0 for found in advantages["l2o"]], groups),
         max_at_k=best,
-        gain=gain,
-        mean_square=mean_square,
+        gain=best - _mean([ranked.mean(dim=1) for ranked, _ in usable], usable),
+        mean_square={name: _mean([found.square() for found in values], groups) for name, values in advantages.items()},
     )
+
+
+def _advantages(ranked: Tensor, objective: Objective) -> Tensor:
+    if ranked.shape[1] < objective.smallest_group:
+        return torch.zeros_like(ranked)
+    return ranked_advantages(ranked, objective)
+
+
+def _mean(values: list[Tensor], groups: list[_Weighted]) -> float:
+    """Return the weighted mean of values of groups, ``[groups]``, or of their samples, ``[groups, n]``."""
+    weights = [
+        (weight if value.dim() == 1 else weight[:, None]).expand_as(value).flatten()
+        for value, (_, weight) in zip(values, groups, strict=True)
+    ]
+    return float(np.average(torch.cat([value.flatten() for value in values]), weights=torch.cat(weights)))
 
 
 def tables(choices: Choices) -> Iterator[Table]:
@@ -224,19 +232,19 @@ def tables(choices: Choices) -> Iterator[Table]:
         rows = [row for row in choices.rows if row.dump == dump]
         yield Table(
             f"{dump}: groups with signal, and gain of the best of k",
-            ["n", "k", "groups", *(_heading(kind) for kind in KINDS), "nonzero", "max@k", "gain"],
+            ["n, k", "groups", *map(_heading, KINDS), "nonzero", "max@k", "gain"],
             [
-                [str(row.n), str(row.k), str(row.groups)]
+                [f"{row.n}, {row.k}", str(row.groups)]
                 + [number(value) for value in (*row.kinds.values(), row.nonzero, row.max_at_k, row.gain)]
                 for row in rows
             ],
         )
         yield Table(
             f"{dump}: mean square of the advantages, by baseline",
-            ["n", "k", *map(_heading, BASELINES)],
-            [[str(row.n), str(row.k)] + [number(row.mean_square[name]) for name in BASELINES] for row in rows],
+            ["n, k", *map(_heading, BASELINES)],
+            [[f"{row.n}, {row.k}"] + [number(row.mean_square[name]) for name in BASELINES] for row in rows],
         )
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", "\n").replace("undersized", "under-\nsized")
+    return name.removesuffix("_successes").replace("_", "\n").replace("undersized", "under-\nsized")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verl_maxpo.evaluate.dumps import Run, Samples, describe_sizes, describe_unread
+from verl_maxpo.evaluate.dumps import STATUSES, VOTE, Run, Samples
 from verl_maxpo.evaluate.estimates import (
     Floats,
     Interval,
     Ints,
+    by_prompt,
     g_pass_at_k_by_prompt,
     majority_at_k_by_prompt,
     max_at_k_by_prompt,
@@ -22,15 +23,21 @@ from verl_maxpo.evaluate.estimates import (
     pass_at_k_by_prompt,
     pass_hat_k_by_prompt,
     proportion_interval,
-    verl_best_at_k_by_prompt,
+    selected_at_k,
+    verl_best_at_k,
 )
+from verl_maxpo.evaluate.names import without_seed
+from verl_maxpo.evaluate.remarks import remarks
 from verl_maxpo.evaluate.results import (
     ALL,
     G_PASS,
+    GAP,
     MAJORITY,
     MAX,
-    MOST_PROBLEMS,
+    MAX_LISTED_PROBLEMS,
+    METRICS,
     PASS,
+    SELECTED,
     VERL,
     Average,
     Comparison,
@@ -38,10 +45,11 @@ from verl_maxpo.evaluate.results import (
     Difference,
     Estimate,
     Matching,
-    Problem,
+    PromptCounts,
     Side,
     step_order,
 )
+from verl_maxpo.evaluate.settings import trained_ks
 
 
 @dataclass(frozen=True)
@@ -52,11 +60,19 @@ class _Fields:
         correctness: What says whether a sample is correct: ``acc``, ``score`` or nothing.
         rewards: Whether scores say more than that, so that max@k is not pass@k.
         answers: Whether majority votes can be held.
+        select_by: What the best of k is chosen by.
     """
 
     correctness: str | None
     rewards: bool
     answers: bool
+    select_by: str | None
+
+    def is_of_scores(self, metric: str) -> bool:
+        """Return whether a metric is a mean of scores, which have no known bounds."""
+        of_votes = self.correctness is None
+        chosen = {SELECTED: self.rewards, MAJORITY: of_votes, GAP: of_votes if self.select_by == VOTE else self.rewards}
+        return metric == MAX or chosen.get(metric, False)
 
 
 @dataclass(frozen=True)
@@ -64,94 +80,111 @@ class _Evaluated:
     """One cell of one run, by prompt; values are NaN for prompts with fewer than k samples."""
 
     run: Run
-    prompts: dict[bytes, int]
-    sizes: NDArray[np.int64]
+    step: int | None
+    samples: Samples
+    numbers: Ints  # of the prompts, the same in all runs
+    sizes: Ints
     counts: Ints | None  # of correct samples
     values: dict[tuple[str, int], Floats]
-
-    @property
-    def solved(self) -> NDArray[np.bool_] | None:
-        return None if self.counts is None else self.counts > 0
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two runs and the prompts that both have: their numbers in either run, and in all pairs together."""
+    """Two runs, and where the prompts that both have are in either."""
 
     candidate: _Evaluated
     reference: _Evaluated
-    candidate_rows: NDArray[np.int64]
-    reference_rows: NDArray[np.int64]
-    prompts: NDArray[np.int64]
+    numbers: Ints
+    candidate_rows: NDArray[np.intp]
+    reference_rows: NDArray[np.intp]
 
 
 def compare(
-    runs: list[Run], ks: list[int] | None = None, n: int | None = None, reference: str | None = None
+    runs: list[Run],
+    ks: list[int] | None = None,
+    n: int | None = None,
+    reference: str | None = None,
+    select_by: str | None = None,
 ) -> Comparison:
     """Evaluate runs.
 
     Args:
         runs: At least one.
-        ks: At least 1 each; None for the powers of two up to the median number of samples of a prompt.
+        ks: At least 1 each; None for the powers of two up to the median number of samples of a prompt, and the K that
+            runs were trained with.
         n: How many samples each prompt should have: those that are missing count as wrong, as in verl's own metrics,
             except in max@k, which leaves them out. None to count what is there.
         reference: Name of a run, with or without its seed, that all others are compared with; None for each with each.
+        select_by: The column that the runs were read with, or ``vote``: what deployment chooses one of k responses by.
 
     Returns:
         The comparison.
 
     Raises:
-        ValueError: There is no run of that name.
+        ValueError: There is no run of that name, or there are no votes to count.
     """
     reference = _label_of(reference, runs)
-    ks = sorted(set(ks or _powers_of_two(runs, n or 1)))
-    comparison = Comparison(ks, n, notes=[*describe_unread(runs), *describe_sizes(runs, n)])
+    trained = {run.label: found for run in runs if (found := trained_ks(run))}
+    ks = sorted(set(ks or _default_ks(runs, n or 1, trained)))
+    comparison = Comparison(ks, n, select_by, trained, notes=[*remarks(runs, n)])
     for source in dict.fromkeys(source for run in runs for source, _ in run.cells):
-        fields = _fields(runs, source, comparison.notes)
+        fields = _fields(runs, source, select_by, comparison.notes)
         comparison.correctness[source] = fields.correctness
-        cells = {
-            (run.name, step): _evaluate(run, samples, fields, ks, n or 0)
-            for run in runs
-            for (name, step), samples in sorted(run.cells.items(), key=lambda cell: step_order(cell[0][1]))
-            if name == source
-        }
-        _add_estimates(comparison, source, cells)
-        _add_averages(comparison, source, cells)
-        for sides in _pairs(comparison, source, runs, reference):
-            _add_differences(comparison, source, *sides, cells)
-    comparison.notes += _missing_samples(comparison)
-    unlisted = sum(row.problems is None and row.never_solved is not None for row in comparison.coverage)
-    if unlisted:
-        comparison.notes.append(
-            f"JSON lists the problems one by one up to {MOST_PROBLEMS:,}: {unlisted} of {len(comparison.coverage)} "
-            "evaluations are without the list"
-        )
+        numbers: dict[bytes, int] = {}
+        sides: dict[Side, list[_Evaluated]] = {}
+        for run in runs:
+            for (name, step), samples in sorted(run.cells.items(), key=lambda cell: step_order(cell[0][1])):
+                if name == source:
+                    cell = _evaluate(run, step, samples, fields, comparison, numbers)
+                    sides.setdefault(Side(run.label, step), []).append(cell)
+                    _add_estimates(comparison, source, cell, fields)
+        for side, cells in sides.items():
+            _add_averages(comparison, source, side, cells, fields)
+        for pair in _pairs(comparison, source, runs, reference):
+            _add_differences(comparison, source, *pair, sides, fields)
+    comparison.notes += [*_without_common_source(runs, reference), *_missing_samples(comparison)]
     return comparison
 
 
 def _label_of(name: str | None, runs: list[Run]) -> str | None:
-    labels = {run.name: run.label for run in runs} | {run.label: run.label for run in runs}
+    labels = {name: run.label for run in runs for name in (run.name, without_seed(run.name), run.label)}
     if name is not None and name not in labels:
-        raise ValueError(f"the reference {name!r} is none of the runs: {', '.join(dict.fromkeys(labels.values()))}")
+        known = ", ".join(dict.fromkeys(without_seed(run.name) for run in runs))
+        raise ValueError(f"the reference {name!r} is none of the runs: {known}")
     return name and labels[name]
 
 
-def _powers_of_two(runs: list[Run], n: int) -> list[int]:
+def _default_ks(runs: list[Run], n: int, trained: dict[str, list[int]]) -> list[int]:
     sizes = np.concatenate([np.bincount(samples.labels) for run in runs for samples in run.cells.values()])
-    return [2**exponent for exponent in range(max(n, int(np.median(sizes))).bit_length())]
+    n = max(n, int(np.median(sizes)))
+    return [2**exponent for exponent in range(n.bit_length())] + [k for ks in trained.values() for k in ks if k <= n]
 
 
-def _fields(runs: list[Run], source: str, notes: list[str]) -> _Fields:
+def _fields(runs: list[Run], source: str, select_by: str | None, notes: list[str]) -> _Fields:
     """Look at all samples of a data source, so that all its runs and steps have the same metrics."""
     cells = [samples for run in runs for cell, samples in run.cells.items() if cell[0] == source]
-    acc = np.concatenate([np.asarray(samples.acc) for samples in cells])
-    score = np.concatenate([np.asarray(samples.score) for samples in cells])
-    answered = sum(np.count_nonzero(samples.pred) for samples in cells)
-    if 0 < answered < len(acc):
-        notes.append(f"{source}: `pred` is missing from {len(acc) - answered} of {len(acc)} samples: no maj@k is shown")
+    acc, score, selector = (
+        np.concatenate([getattr(samples, name) for samples in cells]) for name in ("acc", "score", "selector")
+    )
+    answered = any(samples.answer.any() for samples in cells)
+    without = sum(samples.without_answer for samples in cells)
+    if answered and without:
+        notes.append(f"{source}: {without} of {len(acc)} samples have no column `answer` or `pred`: no maj@k is shown")
+    if select_by == VOTE and (without or not answered):
+        raise ValueError(
+            f"--select-by {VOTE} needs the answers in a column `answer` (`pred` in older dumps): {source} has "
+            f"{len(acc) - without} such samples of {len(acc)}{'' if answered else ', and none with an answer'}"
+        )
+    unselected = int(np.isnan(selector).sum())
+    if select_by not in (None, VOTE) and unselected:
+        notes.append(
+            f"{source}: {unselected} of {len(acc)} samples have no number in `{select_by}`: they are selected only "
+            "where all of k have none"
+        )
     correctness = _correctness(acc, score, source, notes)
     rewards = correctness is None or (correctness == "acc" and not np.array_equal(acc, score))
-    return _Fields(correctness, rewards, answers=correctness is not None and answered == len(acc))
+    answers = answered and not without and (correctness is not None or select_by == VOTE)
+    return _Fields(correctness, rewards, answers, select_by)
 
 
 def _correctness(acc: Floats, score: Floats, source: str, notes: list[str]) -> str | None:
@@ -167,114 +200,130 @@ def _correctness(acc: Floats, score: Floats, source: str, notes: list[str]) -> s
     return "score" if usable else None
 
 
-def _evaluate(run: Run, samples: Samples, fields: _Fields, ks: list[int], n: int) -> _Evaluated:
+def _evaluate(
+    run: Run, step: int | None, samples: Samples, fields: _Fields, comparison: Comparison, numbers: dict[bytes, int]
+) -> _Evaluated:
     """Evaluate one cell; samples that are missing from n are wrong where correctness is known."""
-    labels, scores = samples.labels, np.array(samples.score)
-    values = {}
+    ks, sizes = comparison.ks, np.bincount(samples.labels)
+    missing = np.repeat(np.arange(len(sizes)), np.maximum((comparison.n or 0) - sizes, 0))
+    scored = _columns(samples, "score", missing[:0])
+    judged = scored if fields.correctness is None else _columns(samples, fields.correctness, missing)
+    metrics = {VERL: by_prompt(verl_best_at_k, ks, *judged[:2])}
     if fields.rewards:
-        values = {(MAX, k): value for k, value in max_at_k_by_prompt(labels, scores, ks).items()}
-    sizes = np.bincount(labels)
+        metrics[MAX] = max_at_k_by_prompt(*scored[:2], ks)
     counts = None
     if fields.correctness is not None:
-        missing = np.repeat(np.arange(len(sizes)), np.maximum(n - sizes, 0))
-        labels, sizes = np.concatenate([labels, missing]), np.maximum(sizes, n)
-        scores = correct = np.concatenate([getattr(samples, fields.correctness), np.zeros(len(missing))])
-        counts = np.bincount(labels, weights=correct).astype(np.int64)
-        values |= {(PASS, k): pass_at_k_by_prompt(sizes, counts, k) for k in ks}
-        values |= {(ALL, k): pass_hat_k_by_prompt(sizes, counts, k) for k in ks}
-        for metric, tau in G_PASS.items():
-            values |= {(metric, k): g_pass_at_k_by_prompt(sizes, counts, k, tau) for k in ks}
-        if fields.answers:
-            answers = np.concatenate([np.array(samples.pred, dtype=np.int64), np.zeros_like(missing)])
-            majority = majority_at_k_by_prompt(labels, answers, correct, ks)
-            values |= {(MAJORITY, k): value for k, value in majority.items()}
-    best = verl_best_at_k_by_prompt(labels, scores, ks)
-    values |= {(VERL, k): value for k, value in best.items()}
-    return _Evaluated(run, samples.prompts, sizes, counts, values)
+        sizes, counts = np.bincount(judged[0]), np.bincount(*judged[:2]).astype(np.int64)
+        metrics |= _of_counts(sizes, counts, ks)
+    if fields.answers:
+        metrics[MAJORITY] = majority_at_k_by_prompt(judged[0], judged[2], judged[1], ks)
+    if fields.select_by not in (None, VOTE):
+        labels, values, _, selector = scored if fields.rewards else judged
+        metrics[SELECTED] = by_prompt(selected_at_k, ks, labels, values, selector)
+    if fields.select_by:
+        best = PASS if fields.correctness and (fields.select_by == VOTE or not fields.rewards) else MAX
+        chosen = metrics[MAJORITY if fields.select_by == VOTE else SELECTED]
+        metrics[GAP] = {k: np.maximum(metrics[best][k] - chosen[k], 0) for k in ks}  # not below by rounding
+    values_of = {(metric, k): values for metric in METRICS for k, values in metrics.get(metric, {}).items()}
+    numbers_of = np.array([numbers.setdefault(key, len(numbers)) for key in samples.prompts], dtype=np.int64)
+    return _Evaluated(run, step, samples, numbers_of, sizes, counts, values_of)
 
 
-def _add_estimates(comparison: Comparison, source: str, cells: dict[tuple[str, int | None], _Evaluated]) -> None:
-    for (name, step), cell in cells.items():
-        never = None if cell.solved is None else float(1 - cell.solved.mean())
-        smallest, largest = int(cell.sizes.min()), int(cell.sizes.max())
-        problems = _problems(cell, comparison)
-        comparison.coverage.append(
-            Coverage(name, cell.run.label, source, step, len(cell.sizes), smallest, largest, never, problems)
-        )
-        for (metric, k), values in cell.values.items():
-            known = values[~np.isnan(values)]
-            if len(known):
-                row = Estimate(
-                    run=name,
-                    label=cell.run.label,
-                    data_source=source,
-                    step=step,
-                    metric=metric,
-                    k=k,
-                    value=float(known.mean()),
-                    interval=_interval(metric, known),
-                    prompts=len(known),
-                    too_few=len(values) - len(known),
-                )
-                comparison.estimates.append(row)
+def _columns(samples: Samples, field: str, missing: Ints) -> tuple[Ints, Floats, Ints, Floats]:
+    """Return labels, values, answers and what samples are selected by, with missing samples that have nothing."""
+    nothing = np.zeros(len(missing))
+    return (
+        np.concatenate([samples.labels, missing]),
+        np.concatenate([getattr(samples, field), nothing]),
+        np.concatenate([samples.answer, nothing.astype(np.int64)]),
+        np.concatenate([samples.selector, nothing * np.nan]),
+    )
 
 
-def _problems(cell: _Evaluated, comparison: Comparison) -> list[Problem] | None:
-    listed = sum(len(row.problems or []) for row in comparison.coverage)
-    if cell.counts is None or listed + len(cell.sizes) > MOST_PROBLEMS:
-        return None
-    rows = zip(cell.prompts, cell.sizes.tolist(), cell.counts.tolist(), strict=True)
-    return [Problem(key.hex(), n, successes) for key, n, successes in rows]
+def _of_counts(sizes: Ints, counts: Ints, ks: list[int]) -> dict[str, dict[int, Floats]]:
+    """Return what depends on the number of correct samples only."""
+    metrics = {
+        PASS: {k: pass_at_k_by_prompt(sizes, counts, k) for k in ks},
+        ALL: {k: pass_hat_k_by_prompt(sizes, counts, k) for k in ks},
+    }
+    return metrics | {
+        metric: {k: g_pass_at_k_by_prompt(sizes, counts, k, tau) for k in ks} for metric, tau in G_PASS.items()
+    }
 
 
-def _interval(metric: str, values: Floats) -> Interval | None:
+def _interval(values: Floats, metric: str, fields: _Fields) -> Interval | None:
     if metric == VERL:
         return None
-    return mean_interval(values) if metric == MAX else proportion_interval(values)
+    return mean_interval(values) if fields.is_of_scores(metric) else proportion_interval(values)
 
 
-def _add_averages(comparison: Comparison, source: str, cells: dict[tuple[str, int | None], _Evaluated]) -> None:
-    groups: dict[tuple[str, int | None, str, int], list[Estimate]] = {}
-    for row in comparison.estimates:
-        if row.data_source == source:
-            groups.setdefault((row.label, row.step, row.metric, row.k), []).append(row)
-    for (label, step, metric, k), rows in groups.items():
-        values = np.array([row.value for row in rows])
-        several = len(rows) > 1
-        of_seeds = [cells[row.run, step] for row in rows]
-        average = Average(
-            label=label,
-            data_source=source,
-            step=step,
-            metric=metric,
-            k=k,
-            value=float(values.mean()),
-            std=float(values.std(ddof=1)) if several else None,
-            interval=_interval(metric, _mean_over_seeds(of_seeds, metric, k)) if several else rows[0].interval,
-            seeds=len(rows),
+def _add_estimates(comparison: Comparison, source: str, cell: _Evaluated, fields: _Fields) -> None:
+    about = cell.run.name, cell.run.label, source, cell.step
+    sizes = len(cell.sizes), int(cell.sizes.min()), int(cell.sizes.max())
+    never = None if cell.counts is None else float((cell.counts == 0).mean())
+    problems = _problems(cell, comparison)
+    comparison.coverage.append(Coverage(*about, *sizes, never, _statuses(cell.samples), problems))
+    for (metric, k), values in cell.values.items():
+        usable = values[~np.isnan(values)]
+        if len(usable):
+            interval = _interval(usable, metric, fields)
+            found = float(usable.mean()), interval, len(usable), len(values) - len(usable)
+            comparison.estimates.append(Estimate(*about, metric, k, *found))
+
+
+def _statuses(samples: Samples) -> dict[str, float] | None:
+    if (samples.status < 0).any() or STATUSES.index("unscored") in samples.status:
+        return None
+    counts = np.bincount(samples.status, minlength=len(STATUSES)) / len(samples)
+    return {status: float(share) for status, share in zip(STATUSES, counts, strict=True) if status != "unscored"}
+
+
+def _problems(cell: _Evaluated, comparison: Comparison) -> list[PromptCounts] | None:
+    if cell.counts is None:
+        return None
+    listed = sum(len(row.problems or []) for row in comparison.coverage)
+    if listed + len(cell.sizes) > MAX_LISTED_PROBLEMS:
+        remark = (
+            f"JSON lists the problems one by one up to {MAX_LISTED_PROBLEMS:,}: the other evaluations lack the list"
         )
-        comparison.averages.append(average)
+        comparison.notes += [] if remark in comparison.notes else [remark]
+        return None
+    rows = zip(cell.samples.prompts, cell.sizes.tolist(), cell.counts.tolist(), strict=True)
+    return [PromptCounts(key.hex(), n, successes) for key, n, successes in rows]
 
 
-def _mean_over_seeds(cells: list[_Evaluated], metric: str, k: int) -> Floats:
-    """Return the mean over the runs that know a prompt, for each prompt that one knows."""
-    values: dict[bytes, list[float]] = {}
-    for cell in cells:
-        for prompt, value in zip(cell.prompts, cell.values[metric, k].tolist(), strict=True):
-            if not np.isnan(value):
-                values.setdefault(prompt, []).append(value)
-    return np.array([sum(of_prompt) / len(of_prompt) for of_prompt in values.values()])
+def _add_averages(comparison: Comparison, source: str, side: Side, cells: list[_Evaluated], fields: _Fields) -> None:
+    for metric, k in cells[0].values:
+        usable = [cell for cell in cells if not np.isnan(cell.values[metric, k]).all()]
+        if usable:
+            means = np.array([np.nanmean(cell.values[metric, k]) for cell in usable])
+            over_prompts = _mean_by_prompt([(cell.numbers, cell.values[metric, k]) for cell in usable])
+            std = float(means.std(ddof=1)) if len(means) > 1 else None
+            found = float(means.mean()), std, _interval(over_prompts, metric, fields), len(means)
+            comparison.averages.append(Average(side.label, source, side.step, metric, k, *found))
+
+
+def _mean_by_prompt(parts: list[tuple[Ints, Floats]]) -> Floats:
+    """Return the mean over the parts that know a prompt, for each prompt that one knows; NaN is not known."""
+    numbers, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    usable = ~np.isnan(values)
+    counts = np.bincount(numbers[usable])
+    return np.bincount(numbers[usable], weights=values[usable])[counts > 0] / counts[counts > 0]
+
+
+def _to_compare(labels: Iterable[str], reference: str | None) -> list[tuple[str, str]]:
+    """Return pairs of labels, the reference first."""
+    labels = list(dict.fromkeys(labels))
+    return [(reference, label) for label in labels if label != reference] if reference else [*combinations(labels, 2)]
 
 
 def _pairs(comparison: Comparison, source: str, runs: list[Run], reference: str | None) -> Iterator[tuple[Side, Side]]:
     """Yield what is compared, as candidate and reference."""
-    labels = list(dict.fromkeys(run.label for run in runs))
-    steps = {label: comparison.steps(label, source) for label in labels}
-    pairs = combinations(labels, 2) if reference is None else [(reference, of) for of in labels if of != reference]
-    for label in labels:
-        if len(steps[label]) > 1:
-            yield Side(label, steps[label][-1]), Side(label, steps[label][0])
-    for first, second in pairs:
+    steps = {run.label: comparison.steps(run.label, source) for run in runs}
+    for label, of_label in steps.items():
+        if len(of_label) > 1:
+            yield Side(label, of_label[-1]), Side(label, of_label[0])
+    for first, second in _to_compare(steps, reference):
         common = [step for step in steps[first] if step in steps[second]]
         if common:
             yield Side(second, common[-1]), Side(first, common[-1])
@@ -289,49 +338,38 @@ def _add_differences(
     source: str,
     candidate: Side,
     reference: Side,
-    cells: dict[tuple[str, int | None], _Evaluated],
+    sides: dict[Side, list[_Evaluated]],
+    fields: _Fields,
 ) -> None:
-    pairs = _pairs_of_runs(candidate, reference, cells)
-    everything = {key for pair in pairs for cell in (pair.candidate, pair.reference) for key in cell.prompts}
-    matched = len(set(np.concatenate([pair.prompts for pair in pairs]).tolist()))
+    cells = sides[candidate], sides[reference]
+    same_seed = [(a, b) for a, b in product(*cells) if a.run.seed == b.run.seed]
+    pairs = [_match(a, b) for a, b in same_seed or product(*cells)]
+    matched = len(np.unique(np.concatenate([pair.numbers for pair in pairs])))
+    everything = len(np.unique(np.concatenate([cell.numbers for cell in [*cells[0], *cells[1]]])))
+    if not matched:
+        comparison.notes.append(f"{source}: {_names(candidate, reference)} share no prompt and are not compared")
+        return
     only = _only_one_solves(pairs)
-    comparison.matchings.append(Matching(candidate, reference, source, matched, len(everything) - matched, *only))
+    comparison.matchings.append(Matching(candidate, reference, source, matched, everything - matched, *only))
     for metric, k in pairs[0].candidate.values:
-        if metric != VERL and all((metric, k) in cell.values for p in pairs for cell in (p.candidate, p.reference)):
-            by_pair = [_differences(pair, metric, k) for pair in pairs]
-            over_prompts = _mean_by_prompt(pairs, by_pair)
-            if len(over_prompts):
-                row = Difference(
-                    candidate=candidate,
-                    reference=reference,
-                    data_source=source,
-                    metric=metric,
-                    k=k,
-                    value=float(over_prompts.mean()),
-                    interval=(mean_interval if metric == MAX else paired_proportion_interval)(over_prompts),
-                    std=_std(pairs, by_pair),
-                    prompts=len(over_prompts),
-                )
-                comparison.differences.append(row)
+        by_pair = [_differences(pair, metric, k) for pair in pairs]
+        over_prompts = _mean_by_prompt([(pair.numbers, values) for pair, values in zip(pairs, by_pair, strict=True)])
+        if metric != VERL and len(over_prompts):
+            interval = mean_interval if fields.is_of_scores(metric) else paired_proportion_interval
+            std = _std(by_pair) if same_seed else None
+            found = float(over_prompts.mean()), interval(over_prompts), std, len(over_prompts)
+            comparison.differences.append(Difference(candidate, reference, source, metric, k, *found))
 
 
-def _pairs_of_runs(candidate: Side, reference: Side, cells: dict[tuple[str, int | None], _Evaluated]) -> list[_Pair]:
-    candidates, references = (
-        [cell for (_, step), cell in cells.items() if (cell.run.label, step) == (side.label, side.step)]
-        for side in (candidate, reference)
-    )
-    same_seed = [(a, b) for a in candidates for b in references if a.run.seed == b.run.seed]
-    number: dict[bytes, int] = {}
-    return [_match(a, b, number) for a, b in same_seed or product(candidates, references)]
+def _names(candidate: Side, reference: Side) -> str:
+    if candidate.label == reference.label:
+        return f"steps {candidate.step} and {reference.step} of {candidate.label}"
+    return f"{reference.label} and {candidate.label}"
 
 
-def _match(candidate: _Evaluated, reference: _Evaluated, number: dict[bytes, int]) -> _Pair:
-    """Find the prompts that two runs share, and give each a number that it has in all pairs."""
-    keys = [key for key in candidate.prompts if key in reference.prompts]
-    candidate_rows = np.array([candidate.prompts[key] for key in keys], dtype=np.int64)
-    reference_rows = np.array([reference.prompts[key] for key in keys], dtype=np.int64)
-    prompts = np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
-    return _Pair(candidate, reference, candidate_rows, reference_rows, prompts)
+def _match(candidate: _Evaluated, reference: _Evaluated) -> _Pair:
+    numbers, *rows = np.intersect1d(candidate.numbers, reference.numbers, assume_unique=True, return_indices=True)
+    return _Pair(candidate, reference, numbers, *rows)
 
 
 def _differences(pair: _Pair, metric: str, k: int) -> Floats:
@@ -341,42 +379,39 @@ def _differences(pair: _Pair, metric: str, k: int) -> Floats:
     return difference
 
 
-def _mean_by_prompt(pairs: list[_Pair], by_pair: list[Floats]) -> Floats:
-    """Return the mean over the pairs that know a prompt, for each prompt that one knows."""
-    prompts, values = np.concatenate([pair.prompts for pair in pairs]), np.concatenate(by_pair)
-    known = ~np.isnan(values)
-    counts = np.bincount(prompts[known])
-    return np.bincount(prompts[known], weights=values[known])[counts > 0] / counts[counts > 0]
-
-
-def _std(pairs: list[_Pair], by_pair: list[Floats]) -> float | None:
-    if any(pair.candidate.run.seed != pair.reference.run.seed for pair in pairs):
-        return None
-    means = [np.nanmean(values) for values in by_pair if not np.isnan(values).all()]
+def _std(by_seed: list[Floats]) -> float | None:
+    means = [np.nanmean(values) for values in by_seed if not np.isnan(values).all()]
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
 def _only_one_solves(pairs: list[_Pair]) -> tuple[float, float] | tuple[None, None]:
     fractions = []
     for pair in pairs:
-        if pair.candidate.solved is None or pair.reference.solved is None:
+        if pair.candidate.counts is None or pair.reference.counts is None:
             return None, None
-        candidate = pair.candidate.solved[pair.candidate_rows]
-        reference = pair.reference.solved[pair.reference_rows]
+        candidate = pair.candidate.counts[pair.candidate_rows] > 0
+        reference = pair.reference.counts[pair.reference_rows] > 0
         if len(candidate):
             fractions.append(((candidate & ~reference).mean(), (reference & ~candidate).mean()))
-    if not fractions:
-        return None, None
     only_candidate, only_reference = np.mean(fractions, axis=0).tolist()
     return only_candidate, only_reference
 
 
+def _without_common_source(runs: list[Run], reference: str | None) -> Iterator[str]:
+    sources: dict[str, dict[str, None]] = {}
+    for run in runs:
+        sources.setdefault(run.label, {}).update(dict.fromkeys(source for source, _ in run.cells))
+    for first, second in _to_compare(sources, reference):
+        if not sources[first].keys() & sources[second].keys():
+            names = [", ".join(sources[label]) for label in (first, second)]
+            yield f"{first} and {second} have no data source in common ({names[0]}; {names[1]}) and are not compared"
+
+
 def _missing_samples(comparison: Comparison) -> Iterator[str]:
     """Say where prompts have fewer than k samples."""
-    metric = {source: comparison.main_metric(source) for source in {row.data_source for row in comparison.estimates}}
     missing: dict[tuple[str, str, int], list[Estimate]] = {}
     for row in comparison.estimates:
-        if row.too_few and row.metric == metric[row.data_source]:
+        if row.too_few and row.metric == comparison.main_metric(row.data_source):
             missing.setdefault((row.run, row.data_source, row.k), []).append(row)
     for (run, source, k), rows in missing.items():
         worst = max(rows, key=lambda row: row.too_few)

@@ -3,14 +3,16 @@
 =================  ====================================================================================================
 ``score``          required, a finite number: what max@k is about
 ``acc``            0 or 1, whether the sample is correct; not used where a sample of the data source has no such value
-``prompt_id``      which prompt it is; without it ``input``, its text; without that ``uid``
+``prompt_id``      which prompt it is; without it ``uid``, without that ``input``, its text, with ``gts``
+``gts``            the gold answer
 ``data_source``    reported apart; without it ``all``
 ``step``           of training; without it the number that the file is named by, as in ``80.jsonl``
-``pred``           the extracted answer, for majority votes
+``answer``         the extracted answer as it votes, ``pred`` in older dumps; null and "" do not vote
+``status``         how the verifier ended; older dumps have ``unscored``, 1 where there is no verdict
 =================  ====================================================================================================
 
-verl draws new uids in every evaluation, so that only the text of ``input`` says which prompts of two runs are the same.
-Two rows of a data set with the same text are one prompt here, with the samples of both; pictures are no part of it.
+verl draws new uids in every evaluation, so only texts say which prompts of two runs are the same: ``input``, and
+where several prompts share it (pictures are no part of it) ``gts`` too.
 
 Of a session with several rows (verl's V1 trainer names rows ``{uid}_{session}_{index}``, in this order) the last row
 carries the score and the first the prompt: it counts as one sample. Rows that V1 adds to fill a training batch (their
@@ -25,26 +27,36 @@ import json
 import math
 import re
 from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from verl_maxpo.rewards.verifiers.answers import canonical_answer
+from verl_maxpo.evaluate.names import distinct_names, labels_of, seed_of
+
+#: How a verifier ends; the last three and ``unscored``, of older dumps, say that there is no verdict.
+STATUSES = ("ok", "no_answer", "unparseable", "timeout", "crash", "refused", "unscored")
+WITHOUT_VERDICT = STATUSES[3:]
+
+#: ``select_by`` of majority votes.
+VOTE = "vote"
 
 _SHOWN_LINES = 5
 _FILE_SIZE = 1 << 42  # more than any file has, so that one number says which file and where in it
 _ROW_OF_SESSION = re.compile(r"((?:pad)?[0-9a-f-]{32,36})_(\d+)_(\d+)")
-_SEED = re.compile(r"-seed(\d+)(?=/|$)")
+_ABSENT = msgspec.Raw(b"")
 
 #: Data source and step of a sample.
 Cell = tuple[str, int | None]
+
+_Decoded = TypeVar("_Decoded")
 
 
 class Line(msgspec.Struct, gc=False):
@@ -55,40 +67,64 @@ class Line(msgspec.Struct, gc=False):
     prompt_id: str | int | None = None
     input: str | None = None
     uid: str | int | None = None
+    gts: msgspec.Raw = _ABSENT
     data_source: str | None = None
     step: int | None = None
-    pred: msgspec.Raw = msgspec.Raw(b"null")
+    output: msgspec.Raw = _ABSENT
+    answer: msgspec.Raw = _ABSENT
+    pred: msgspec.Raw = _ABSENT
+    status: msgspec.Raw = _ABSENT
+    unscored: msgspec.Raw = _ABSENT
 
 
-@dataclass
+class Texts(msgspec.Struct, gc=False):
+    """What a report shows of one line; what is not a text is shown as JSON."""
+
+    input: Any = ""
+    output: Any = ""
+    gts: Any = None
+    answer: Any = None
+    pred: Any = None
+    status: Any = None
+
+
+@dataclass(frozen=True)
 class Samples:
-    """The samples of one data source and step, about 40 bytes each.
+    """The samples of one data source and step, about 56 bytes each.
 
     Attributes:
-        prompts: Number of each prompt, 0 to P - 1, by the digest of what identifies it.
-        prompt: Number of the prompt of each sample.
+        prompts: Number of each prompt, 0 to P - 1, by the digest that prompts of other runs are matched by.
+        labels: Number of the prompt of each sample.
         score: Of each sample.
         acc: Of each sample, NaN where the line has none.
-        pred: Hash of the answer of each sample, 0 where the line has none.
-        place: Where the line of each sample stands, for :meth:`Run.lines`.
+        answer: Hash of the answer of each sample, 0 where it has none.
+        selector: Of each sample, the value that it is selected by, NaN where the line has none.
+        status: Of each sample, its number in :data:`STATUSES`, -1 where the line has none.
+        line: Of each sample, a number that a copy of it has too: a hash of its uid and session, or of its line; where
+            neither would tell samples apart, its place.
+        place: Where the line of each sample stands, for :meth:`Run.texts`.
         last_place: Of a sample with several rows, where the last stands.
+        without_answer: Number of lines that have no column for the answer.
+        alike: Number of prompts with the text and gold answer of another.
+        named: Whether a uid and session names each sample.
     """
 
-    prompts: dict[bytes, int] = field(default_factory=dict)
-    prompt: array[int] = field(default_factory=lambda: array("q"))
-    score: array[float] = field(default_factory=lambda: array("d"))
-    acc: array[float] = field(default_factory=lambda: array("d"))
-    pred: array[int] = field(default_factory=lambda: array("q"))
-    place: array[int] = field(default_factory=lambda: array("q"))
-    last_place: dict[int, int] = field(default_factory=dict)
+    prompts: dict[bytes, int]
+    labels: NDArray[np.int64]
+    score: NDArray[np.float64]
+    acc: NDArray[np.float64]
+    answer: NDArray[np.int64]
+    selector: NDArray[np.float64]
+    status: NDArray[np.int8]
+    line: NDArray[np.int64]
+    place: NDArray[np.int64]
+    last_place: dict[int, int]
+    without_answer: int
+    alike: int
+    named: bool
 
     def __len__(self) -> int:
-        return len(self.prompt)
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """The attribute ``prompt`` as an array."""
-        return np.array(self.prompt, dtype=np.int64)
+        return len(self.labels)
 
 
 @dataclass
@@ -113,19 +149,15 @@ class Malformed:
         if len(self.first) < _SHOWN_LINES:
             self.first.append((number, reason))
 
-    def __str__(self) -> str:
-        return "\n".join(self.sentences())
-
     def sentences(self) -> Iterator[str]:
         """Say what could not be used."""
         if self.unfinished:
             read = self.unfinished - 1
             yield f"{self.file} ends in mid-line: the run was probably stopped while writing; {read} lines read"
-        if not self.count:
-            return
-        shown = "; ".join(f"line {number}: {reason}" for number, reason in self.first)
-        more = "; ..." if self.count > len(self.first) else ""
-        yield f"{self.file}: {self.count} malformed lines left out ({shown}{more})"
+        if self.count:
+            shown = "; ".join(f"line {number}: {reason}" for number, reason in self.first)
+            more = "; ..." if self.count > len(self.first) else ""
+            yield f"{self.file}: {self.count} malformed lines left out ({shown}{more})"
 
 
 @dataclass
@@ -134,6 +166,7 @@ class Run:
 
     Attributes:
         name: Distinct name of the run.
+        label: The name that runs share which differ by their seed only: they are averaged.
         files: The dumps.
         cells: Its samples.
         malformed: Files with lines that could not be used.
@@ -141,93 +174,55 @@ class Run:
     """
 
     name: str
-    files: list[Path] = field(default_factory=list)
+    label: str
+    files: list[Path]
     cells: dict[Cell, Samples] = field(default_factory=dict)
     malformed: list[Malformed] = field(default_factory=list)
     padding: int = 0
 
     @property
-    def label(self) -> str:
-        """The name without its seed: runs with the same label are averaged."""
-        return _SEED.sub("", self.name, count=1)
-
-    @property
     def seed(self) -> str | None:
         """What follows ``-seed`` in the name."""
-        found = _SEED.search(self.name)
-        return found and found[1]
+        return seed_of(self.name)
 
     def texts(self, places: list[int]) -> Iterator[Texts]:
-        """Read the texts of lines again, which :func:`read_runs` does not keep.
-
-        Args:
-            places: Of :class:`Samples`.
-
-        Yields:
-            The texts, in this order.
+        """Read the texts of lines again, which :func:`read_runs` does not keep, in the order of ``places``.
 
         Raises:
             OSError: A file cannot be read any more.
         """
+        decoder = msgspec.json.Decoder(Texts)
         for place in places:
             file, offset = divmod(place, _FILE_SIZE)
             with self.files[file].open("rb") as lines:
                 lines.seek(offset)
-                yield _texts(lines.readline())
+                yield _decode(decoder, lines.readline())
 
 
-class Texts(msgspec.Struct, gc=False):
-    """What a report shows of one line; whatever is no text is shown as JSON."""
-
-    input: Any = ""
-    output: Any = ""
-    gts: Any = None
-    pred: Any = None
-
-
-def _texts(line: bytes) -> Texts:
-    try:
-        return msgspec.json.decode(line, type=Texts)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # NaN or lone surrogates, as in _Reader
-        row = json.loads(line.decode(errors="replace"), parse_constant=lambda _: None)
-        return msgspec.json.decode(json.dumps(row, ensure_ascii=False).encode(errors="replace"), type=Texts)
-
-
-def read_runs(paths: list[Path], *, by_uid: bool = False) -> list[Run]:
+def read_runs(paths: list[Path], select_by: str | None = None) -> list[Run]:
     """Read runs.
 
     Args:
         paths: Files or folders. Of a folder, ``validation/*.jsonl`` are read if there are any, else ``*.jsonl``; if it
             has neither, every folder below that has ``validation/*.jsonl`` is a run.
-        by_uid: Tell prompts apart by ``uid`` where there is one, as training does for its groups, and not by data
-            source; otherwise by ``prompt_id``, ``input`` or ``uid``.
+        select_by: A column with numbers that is read as well, or :data:`VOTE`, which needs none.
 
     Returns:
         The runs, each named by its path, with as much of the parent folders as makes the names distinct.
 
     Raises:
-        ValueError: A path has no dumps, or none of a run's lines can be used, or a path is given twice.
+        ValueError: A path has no dumps, none of a run's lines can be used, a path is given twice, or a run has no
+            number in the column.
         OSError: A file cannot be read.
     """
-    paths = [run for path in paths for run in find_runs(path)]
-    names, files = _distinct_names(paths), [_files(path) for path in paths]
-    size = sum(file.stat().st_size for of_run in files for file in of_run)
+    paths = [run for path in paths for run in _find_runs(path)]
+    names, files = distinct_names(paths), [_files(path) for path in paths]
+    runs = [Run(*of_run) for of_run in zip(names, labels_of(names), files, strict=True)]
+    size = sum(file.stat().st_size for run in runs for file in run.files)
     with tqdm(desc="reading", total=size, unit="B", unit_scale=True, delay=2, leave=False, disable=None) as bar:
-        return [_read_run(*run, by_uid, bar.update) for run in zip(names, paths, files, strict=True)]
-
-
-def _read_run(name: str, path: Path, files: list[Path], by_uid: bool, advance: Callable[[int], object]) -> Run:
-    run = Run(name, files)
-    reader = _Reader(run, by_uid)
-    for file in files:
-        reader.read(file, advance)
-    if not run.cells:
-        unusable = "".join(f"\n{malformed}" for malformed in run.malformed)
-        raise ValueError(
-            f"{path} has no samples: expected JSON lines with `score` and one of `prompt_id`, `input` and `uid`"
-            + unusable
-        )
-    return run
+        for path, run in zip(paths, runs, strict=True):
+            _Reader(run, None if select_by == VOTE else select_by).read(path, bar.update)
+    return runs
 
 
 def _files(path: Path) -> list[Path]:
@@ -246,12 +241,8 @@ def _dumps_of(folder: Path) -> list[Path]:
     return list(folder.glob("validation/*.jsonl")) or list(folder.glob("*.jsonl"))
 
 
-def find_runs(path: Path) -> list[Path]:
-    """Return the runs of a path: itself if it is a file or has dumps, else the folders below that have validations.
-
-    Raises:
-        ValueError: The path does not exist.
-    """
+def _find_runs(path: Path) -> list[Path]:
+    """Return the runs of a path: itself if it is a file or has dumps, else the folders below that have validations."""
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     if path.is_file() or _dumps_of(path):
@@ -263,193 +254,191 @@ def _step_of(file: Path) -> int | None:
     return int(file.stem) if file.stem.isdecimal() else None
 
 
-def _distinct_names(paths: list[Path]) -> list[str]:
-    parts = [path.resolve().with_suffix("" if path.suffix == ".jsonl" else path.suffix).parts[1:] for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise ValueError(f"every run must be given once, got {', '.join(map(str, paths))}")
+def _decode(decoder: msgspec.json.Decoder[_Decoded], text: bytes) -> _Decoded:
+    """Decode a line, also one with what Python writes and JSON has not: NaN, Infinity and lone surrogates."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        try:
+            row = json.loads(text.decode(errors="replace"), parse_constant=lambda _: None)
+        except json.JSONDecodeError:
+            raise error from None
+        return decoder.decode(json.dumps(row, ensure_ascii=False).encode(errors="replace"))
 
 
 class _Reader:
-    """Reads files into a run."""
+    """Reads the files of a run."""
 
-    def __init__(self, run: Run, by_uid: bool) -> None:
-        self._run, self._by_uid = run, by_uid
-        self._decoder = msgspec.json.Decoder(Line)
-        self._session: tuple[str, Samples] | None = None  # of the last row
+    def __init__(self, run: Run, selector: str | None) -> None:
+        self._run, self._selector = run, selector
+        self._by = selector if selector in Line.__struct_fields__ else "selector"
+        own = [("selector", msgspec.Raw, msgspec.field(default=_ABSENT, name=selector or "selector"))]
+        line = msgspec.defstruct("SelectedLine", own, bases=(Line,), gc=False) if self._by == "selector" else Line
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line)
+        self._cells: defaultdict[Cell, _Columns] = defaultdict(_Columns)
+        self._session: tuple[str, _Columns] | None = None  # of the last row
 
-    def read(self, file: Path, advance: Callable[[int], object]) -> None:
-        malformed = Malformed(file)
-        step = _step_of(file)
+    def read(self, path: Path, advance: Callable[[int], object]) -> None:
+        """Read all files; ValueError if there is nothing to use."""
+        for number, file in enumerate(self._run.files):
+            self._read(file, number * _FILE_SIZE, advance)
+        self._run.cells = {cell: columns.samples() for cell, columns in self._cells.items()}
+        if not self._cells:
+            unusable = [sentence for malformed in self._run.malformed for sentence in malformed.sentences()]
+            expected = "expected JSON lines with `score` and one of `prompt_id`, `input` and `uid`"
+            raise ValueError("\n".join([f"{path} has no samples: {expected}", *unusable]))
+        if self._selector and all(np.isnan(samples.selector).all() for samples in self._run.cells.values()):
+            raise ValueError(
+                f"--select-by {self._selector} needs a column with numbers: {path} has none of that name, it has "
+                f"{', '.join(_numeric_columns(self._run.files))}; `--select-by {VOTE}` is for majority votes"
+            )
+
+    def _read(self, file: Path, place: int, advance: Callable[[int], object]) -> None:
+        malformed, step = Malformed(file), _step_of(file)
         self._session = None
-        place = next_place = self._run.files.index(file) * _FILE_SIZE
         with file.open("rb") as lines:
             for number, text in enumerate(lines, start=1):
                 advance(len(text))
-                place, next_place = next_place, next_place + len(text)
-                if text.isspace():
-                    continue
-                try:
-                    self._add(self._decode(text), step, place)
-                except (ValueError, RecursionError) as error:
-                    if text.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
-                        malformed.add(number, str(error))
-                    else:
-                        malformed.unfinished = number
+                if not text.isspace():
+                    try:
+                        text.decode()  # fields that are skipped would pass with any bytes
+                        self._add(_decode(self._decoder, text), step, place, text)
+                    except (ValueError, RecursionError) as error:
+                        if text.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
+                            malformed.add(number, str(error))
+                        else:
+                            malformed.unfinished = number
+                place += len(text)
         if malformed.count or malformed.unfinished:
             self._run.malformed.append(malformed)
 
-    def _decode(self, text: bytes) -> Line:
-        text.decode()  # fields that are skipped would pass with any bytes
-        try:
-            return self._decoder.decode(text)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError as error:
-            # Python also writes NaN, Infinity and lone surrogates, perhaps in a field that does not matter here.
-            try:
-                row = json.loads(text, parse_constant=lambda _: None)
-            except json.JSONDecodeError:
-                raise error from None
-            return self._decoder.decode(json.dumps(row, ensure_ascii=False).encode(errors="replace"))
-
-    def _add(self, line: Line, step_of_file: int | None, place: int) -> None:
+    def _add(self, line: Any, step_of_file: int | None, place: int, text: bytes) -> None:
         if line.score is None or not math.isfinite(line.score):
             raise ValueError("no finite number in `score`")
         row = _ROW_OF_SESSION.fullmatch(line.uid) if isinstance(line.uid, str) else None
         if row and row[1].startswith("pad"):
             self._run.padding += 1
-        elif row and int(row[3]) > 0:
-            self._replace_score(f"{row[1]}_{row[2]}", line, place)
-        else:
-            key = _key(line, row[1] if row else line.uid, self._by_uid)
-            samples = self._samples(line, step_of_file)
-            samples.prompt.append(samples.prompts.setdefault(key, len(samples.prompts)))
-            samples.score.append(line.score)
-            samples.acc.append(math.nan if line.acc is None else line.acc)
-            samples.pred.append(_hash_of_answer(bytes(line.pred)))
-            samples.place.append(place)
-            self._session = (f"{row[1]}_{row[2]}", samples) if row else None
-
-    def _replace_score(self, session: str, line: Line, place: int) -> None:
-        """Let a further row of a session have the last word."""
-        if self._session is None or self._session[0] != session:
-            raise ValueError(
-                "a further row of a session does not follow its first: rows must stand as verl writes them"
-            )
-        samples = self._session[1]
-        assert line.score is not None
-        samples.score[-1] = line.score
-        samples.acc[-1] = math.nan if line.acc is None else line.acc
-        samples.pred[-1] = _hash_of_answer(bytes(line.pred))
-        samples.last_place[len(samples) - 1] = place
-
-    def _samples(self, line: Line, step_of_file: int | None) -> Samples:
-        source = "all" if self._by_uid or line.data_source is None else line.data_source
-        cell = (source, step_of_file if line.step is None else line.step)
-        return self._run.cells.setdefault(cell, Samples())
+            return
+        session = f"{row[1]}_{row[2]}" if row else None
+        values = (
+            line.score,
+            math.nan if line.acc is None else line.acc,
+            _hash_of_answer(line),
+            _number(getattr(line, self._by, None)),
+            _status(line),
+            hash(session or text) if session or len(bytes(line.output)) > 2 else place,
+        )
+        if row and int(row[3]) > 0:  # a further row of a session has the last word
+            if self._session is None or self._session[0] != session:
+                raise ValueError(
+                    "a further row of a session does not follow its first: rows must stand as verl writes them"
+                )
+            self._session[1].replace_last(values, place)
+            return
+        identity = _identity(line, row[1] if row else line.uid)
+        columns = self._cells[line.data_source or "all", step_of_file if line.step is None else line.step]
+        columns.add(*identity, values, place)
+        columns.without_answer += not (bytes(line.answer) or bytes(line.pred))
+        columns.named = columns.named and session is not None
+        self._session = (session, columns) if session else None
 
 
-def _key(line: Line, uid: str | int | None, by_uid: bool) -> bytes:
-    names = [line.prompt_id, line.input, uid]
-    if by_uid:
-        names = [uid, line.prompt_id, line.input]
-    name = next((name for name in names if name is not None), None)
-    if name is None:
+class _Columns:
+    """Collects the samples of one data source and step."""
+
+    def __init__(self) -> None:
+        self.without_answer, self.named = 0, True
+        self._numbers: dict[bytes, int] = {}  # of prompts
+        self._texts: list[tuple[bytes, bytes]] = []  # of each prompt, its text, and the same with its gold answer
+        self._values: tuple[array[Any], ...] = tuple(array(kind) for kind in "ddqdbq")
+        self._labels, self._place, self._last_place = array("q"), array("q"), dict[int, int]()
+
+    def add(self, prompt: bytes, text: bytes, with_gold: bytes, values: tuple[float, ...], place: int) -> None:
+        number = self._numbers.setdefault(prompt, len(self._numbers))
+        if number == len(self._texts):
+            self._texts.append((text, with_gold))
+        for column, value in zip(self._values, values, strict=True):
+            column.append(value)
+        self._labels.append(number)
+        self._place.append(place)
+
+    def replace_last(self, values: tuple[float, ...], place: int) -> None:
+        for column, value in zip(self._values, values, strict=True):
+            column[-1] = value
+        self._last_place[len(self._place) - 1] = place
+
+    def samples(self) -> Samples:
+        keys, alike = self._keys()
+        score, acc, answer, selector, status, line = (np.array(column) for column in self._values)
+        labels, place = np.array(self._labels), np.array(self._place)
+        columns = (labels, score, acc, answer, selector, status, line, place)
+        return Samples(keys, *columns, self._last_place, self.without_answer, alike, self.named)
+
+    def _keys(self) -> tuple[dict[bytes, int], int]:
+        """Return the key of each prompt, and how many prompts have the text and gold answer of another.
+
+        The key is that of the text, of the text and the gold answer where prompts share the text, and the order in the
+        file tells apart those that share both.
+        """
+        shared = Counter(text for text, _ in self._texts)
+        keys: dict[bytes, int] = {}
+        same: Counter[bytes] = Counter()
+        for number, (text, with_gold) in enumerate(self._texts):
+            key = text if shared[text] == 1 else with_gold
+            same[key] += 1
+            keys[key if same[key] == 1 else _digest(key, str(same[key]).encode())] = number
+        return keys, sum(count for count in same.values() if count > 1)
+
+
+def _digest(*parts: bytes) -> bytes:
+    return blake2b(b"\0".join(parts), digest_size=16).digest()
+
+
+def _identity(line: Line, uid: str | int | None) -> tuple[bytes, bytes, bytes]:
+    """Return digests of what tells a prompt from others of its file, of its text, and of this with its gold answer."""
+    names = [name for name in (line.prompt_id, line.input, uid) if name is not None]
+    if not names:
         raise ValueError("none of `prompt_id`, `input` and `uid`")
-    return blake2b(str(name).encode(errors="surrogatepass"), digest_size=16).digest()
+    text = _digest(str(names[0]).encode(errors="surrogatepass"))
+    if line.prompt_id is not None:
+        return text, text, text
+    with_gold = _digest(text, bytes(line.gts))
+    return (with_gold if uid is None else str(uid).encode(errors="surrogatepass")), text, with_gold
 
 
-def _hash_of_answer(pred: bytes) -> int:
-    """Hash an answer so that ``42``, ``42.0`` and ``"x = 42"`` are one; a list or an object as it stands."""
-    if pred == b"null":
-        return 0
-    if not pred.startswith((b"[", b"{")):
-        text = str(msgspec.json.decode(pred))
-        pred = canonical_answer(text).encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(pred, digest_size=8).digest(), "little", signed=True)
+def _hash_of_answer(line: Line) -> int:
+    """Hash an answer as it stands, the number 42 as the text "42"; 0 for none."""
+    raw = bytes(line.answer) or bytes(line.pred) or b"null"
+    answer = msgspec.json.decode(raw).encode(errors="surrogatepass") if raw.startswith(b'"') else raw
+    return 0 if raw == b"null" or not answer.strip() else hash(answer) or 1
 
 
-def describe_unread(runs: list[Run]) -> Iterator[str]:
-    """Say what of the runs' files was left out.
-
-    Yields:
-        A sentence for each file with malformed lines and each run with padding rows.
-    """
-    for run in runs:
-        for malformed in run.malformed:
-            yield from malformed.sentences()
-        if run.padding:
-            yield f"{run.name}: {run.padding} padding rows of verl's trainer left out"
+def _number(value: object) -> float:
+    """Return a number, NaN for what is none."""
+    if isinstance(value, msgspec.Raw):
+        value = msgspec.json.decode(bytes(value) or b"null")
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
 
 
-def describe_sizes(runs: list[Run], n: int | None = None) -> Iterator[str]:
-    """Say which prompts have other numbers of samples than they should, and which are in several data sources.
-
-    Args:
-        runs: What to look at.
-        n: How many samples each prompt should have; None for as many as most of the same cell have.
-
-    Yields:
-        Sentences, for each data source of a run about the step where most are concerned.
-    """
-    for run in runs:
-        for source in dict.fromkeys(source for source, _ in run.cells):
-            sizes = {step: np.bincount(cell.labels) for (of, step), cell in run.cells.items() if of == source}
-            yield from _describe_few(f"{run.name}, {source}", sizes, n)
-            yield from _describe_many(f"{run.name}, {source}", sizes, n)
-        yield from _describe_shared(run)
+def _status(line: Line) -> int:
+    status = bytes(line.status)[1:-1].decode()
+    if status in STATUSES:
+        return STATUSES.index(status)
+    return STATUSES.index("unscored") if _number(line.unscored) == 1 else -1
 
 
-def _describe_few(where: str, sizes: dict[int | None, NDArray[np.int64]], n: int | None) -> Iterator[str]:
-    missing = {step: np.maximum((n or _usual(of)) - of, 0) for step, of in sizes.items()}
-    step = max(missing, key=lambda step: int(missing[step].sum()))
-    samples, prompts = int(missing[step].sum()), int(np.count_nonzero(missing[step]))
-    if samples and n:
-        yield (
-            f"{where}: {samples} of {n * len(missing[step])} samples are missing{_at(step, missing)}, of {prompts} "
-            "prompts: they count as wrong, except in max@k, which leaves them out"
-        )
-    elif samples:
-        yield (
-            f"{where}: {prompts} of {len(missing[step])} prompts have fewer samples than the others, "
-            f"{int(sizes[step].min())} instead of {_usual(sizes[step])}{_at(step, missing)}: "
-            "verl's dumps lack sessions that failed"
-        )
+def _numeric_columns(files: list[Path]) -> list[str]:
+    """Return the columns of the first usable line that hold numbers."""
+    with files[0].open("rb") as lines:
+        row = next(filter(None, map(_row, lines)), {})
+    return [name for name, value in row.items() if not math.isnan(_number(value))]
 
 
-def _describe_many(where: str, sizes: dict[int | None, NDArray[np.int64]], n: int | None) -> Iterator[str]:
-    above = {step: np.maximum(of - (n or _usual(of)), 0) for step, of in sizes.items()}
-    step = max(above, key=lambda step: np.count_nonzero(above[step]))
-    prompts = int(np.count_nonzero(above[step]))
-    if prompts:
-        yield (
-            f"{where}: {prompts} of {len(above[step])} prompts have more samples than they should, "
-            f"{int(sizes[step].max())} instead of {n or _usual(sizes[step])}{_at(step, above)}: a problem that stands "
-            "twice in the data set is one group here"
-        )
-
-
-def _usual(sizes: NDArray[np.int64]) -> int:
-    """Return the number of samples that most prompts have, the larger of two that are as frequent."""
-    counts = np.bincount(sizes)
-    return int(np.flatnonzero(counts == counts.max())[-1])
-
-
-def _at(step: int | None, by_step: dict[int | None, NDArray[np.int64]]) -> str:
-    more = sum(bool(of.any()) for of in by_step.values()) - 1
-    where = "" if step is None else f" at step {step}"
-    return where + (f" (as many or fewer at {more} other steps)" if more else "")
-
-
-def _describe_shared(run: Run) -> Iterator[str]:
-    sources: dict[bytes, dict[str, None]] = {}
-    for (source, _), cell in run.cells.items():
-        for key in cell.prompts:
-            sources.setdefault(key, {})[source] = None
-    shared = [list(of) for of in sources.values() if len(of) > 1]
-    if shared:
-        names = ", ".join(dict.fromkeys(name for of in shared for name in of))
-        yield f"{run.name}: {len(shared)} prompts are in several data sources ({names}) and count in each"
+def _row(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

@@ -6,9 +6,10 @@ k samples; the estimate of a data source is the mean over the prompts with n >= 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -90,70 +91,72 @@ def g_pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int, tau: float) -> Flo
     return values
 
 
-def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
-    """Estimate max@k of each prompt, without bias.
+def by_prompt(
+    estimate: Callable[..., Floats], ks: list[int], labels: Ints, *columns: NDArray[Any]
+) -> dict[int, Floats]:
+    """Apply an estimate to each prompt.
 
     Args:
-        labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
-        scores: Finite, shape ``[samples]``.
+        estimate: Takes the columns as ``[prompts, n]`` and k, and returns ``[prompts]``.
         ks: At least 1 each.
+        labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
+        columns: Values of each sample, shape ``[samples]``.
 
     Returns:
         For each k shape ``[P]``, NaN for prompts with fewer than k samples.
     """
+    tensor = torch.from_numpy(labels)
     values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
-    for prompts, dense in _dense(labels, scores):
+    for rows in (rows.numpy() for rows in rows_by_size(tensor, tensor.bincount())):
+        dense = [column[rows] for column in columns]
         for k in ks:
-            if k <= dense.shape[1]:
-                values[k][prompts] = max_at_k(torch.from_numpy(dense), k).numpy()
+            if k <= rows.shape[1]:
+                values[k][labels[rows[:, 0]]] = estimate(*dense, k)
     return values
 
 
-def verl_best_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
-    """Compute what verl's metric ``best@k/mean`` estimates, for each prompt.
+def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
+    """Estimate max@k of each prompt without bias, see :func:`by_prompt`."""
+    return by_prompt(lambda dense, k: max_at_k(dense, k).numpy(), ks, labels, scores)
+
+
+def selected_at_k(rewards: Floats, scores: Floats, k: int) -> Floats:
+    """Estimate the reward of the one of k responses that has the largest score, NaN being the least, ties at random."""
+    scores = np.nan_to_num(scores, nan=-np.inf)
+    same = scores[..., :, None] == scores[..., None, :]
+    shared = (same @ rewards[..., None])[..., 0] / same.sum(axis=-1)
+    ranked = np.take_along_axis(shared, scores.argsort(axis=-1), axis=-1)
+    n = scores.shape[-1]
+    value: Floats = ranked @ np.diff([comb(j, k) / comb(n, k) for j in range(n + 1)])
+    return value
+
+
+def verl_best_at_k(scores: Floats, k: int) -> Floats:
+    """Compute what verl's metric ``best@k/mean`` estimates, ``[..., n]`` to ``[...]``.
 
     Σ_j g_(j) [(j/n)^k - ((j-1)/n)^k] is the expected maximum of k samples drawn *with* replacement, to which verl's
     1000 resamples (``verl.trainer.ppo.metric_utils.bootstrap_metric``) converge. As a sample may be drawn twice, it
     understates max@k for every k > 1: 1 correct of 4 has pass@4 = 1 and best@4 = 1 - (3/4)^4 = .684.
-
-    Args:
-        labels: As for :func:`max_at_k_by_prompt`.
-        scores: As for :func:`max_at_k_by_prompt`.
-        ks: As for :func:`max_at_k_by_prompt`.
-
-    Returns:
-        As :func:`max_at_k_by_prompt`.
     """
-    values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
-    for prompts, dense in _dense(labels, scores):
-        n = dense.shape[1]
-        ranked = np.sort(dense, axis=1)
-        for k in ks:
-            if k <= n:
-                values[k][prompts] = ranked @ np.diff((np.arange(n + 1) / n) ** k)
-    return values
-
-
-def _dense(labels: Ints, values: Floats) -> list[tuple[Ints, Floats]]:
-    """Return, for each n that occurs, the prompts that have it and their values, ``[prompts]`` and ``[prompts, n]``."""
-    tensor = torch.from_numpy(labels)
-    batches = [rows.numpy() for rows in rows_by_size(tensor, tensor.bincount())]
-    return [(labels[rows[:, 0]], values[rows]) for rows in batches]
+    n = scores.shape[-1]
+    value: Floats = np.sort(scores, axis=-1) @ np.diff((np.arange(n + 1) / n) ** k)
+    return value
 
 
 def majority_at_k_by_prompt(labels: Ints, answers: Ints, correct: Floats, ks: list[int]) -> dict[int, Floats]:
     """Compute the expected accuracy of the majority vote over k of a prompt's samples, drawn without replacement.
 
     The answer with the most votes wins; of several, each with the same probability (verl's metric ``maj@k`` takes the
-    first, which for samples in random order is the same). It is right as often as the samples that gave it.
+    first, which for samples in random order is the same). It is right as often as the samples that gave it. Samples
+    without an answer do not vote; where nobody does, the value is 0.
 
-    Exact for prompts with n <= 32, and for k <= 2, where it is the mean. Otherwise the mean over random draws with a
+    Exact for prompts with n <= 32, and for k <= 2. Otherwise the mean over random draws with a
     fixed seed: 100,000 shared by all prompts and at least 32 for each, so that the standard error of the mean over
     prompts is at most .0016.
 
     Args:
         labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
-        answers: Answer of each sample, any number that tells answers apart, shape ``[samples]``.
+        answers: Answer of each sample, any number that tells answers apart, 0 for none, shape ``[samples]``.
         correct: 0 or 1 for each sample, shape ``[samples]``.
         ks: At least 1 each.
 
@@ -166,40 +169,44 @@ def majority_at_k_by_prompt(labels: Ints, answers: Ints, correct: Floats, ks: li
     prompts = np.split(order, np.cumsum(np.bincount(labels))[:-1])
     draws = max(32, DRAWS // len(prompts))
     for prompt, rows in enumerate(prompts):
-        _, answer, votes = np.unique(answers[rows], return_inverse=True, return_counts=True)
-        accuracy = np.bincount(answer, weights=correct[rows]) / votes
+        voting = rows[answers[rows] != 0]
+        blank = len(rows) - len(voting)
+        _, answer, votes = np.unique(answers[voting], return_inverse=True, return_counts=True)
+        accuracy = np.bincount(answer, weights=correct[voting]) / votes
         usable = [k for k in ks if k <= len(rows)]
         if len(rows) <= EXACT_VOTES:
-            exact = _exact_majority(tuple(sorted(zip(votes.tolist(), accuracy.tolist(), strict=True))))
+            exact = _exact_majority(tuple(sorted(zip(votes.tolist(), accuracy.tolist(), strict=True))), blank)
             of_prompt = [exact[k - 1] for k in usable]
         else:
-            of_prompt = [_drawn_majority(votes, accuracy, k, draws, generator) for k in usable]
+            of_prompt = [_drawn_majority(votes, accuracy, blank, k, draws, generator) for k in usable]
         for k, value in zip(usable, of_prompt, strict=True):
             values[k][prompt] = value
     return values
 
 
-def _drawn_majority(votes: Ints, accuracy: Floats, k: int, draws: int, generator: np.random.Generator) -> float:
-    if k <= 2:  # one vote, or two that agree or tie
-        return float(votes @ accuracy / votes.sum())
-    drawn = generator.multivariate_hypergeometric(votes, k, size=draws)
-    wins = drawn == drawn.max(axis=1, keepdims=True)
-    return float((wins @ accuracy / wins.sum(axis=1)).mean())
+def _drawn_majority(
+    votes: Ints, accuracy: Floats, blank: int, k: int, draws: int, generator: np.random.Generator
+) -> float:
+    if k == 1 or len(votes) == 0 or (k == 2 and not blank):
+        return float(votes @ accuracy / (votes.sum() + blank))
+    drawn = generator.multivariate_hypergeometric([*votes, blank], k, size=draws)[:, :-1]
+    wins = (drawn == drawn.max(axis=1, keepdims=True)) & (drawn > 0)
+    return float((wins @ accuracy / np.maximum(wins.sum(axis=1), 1)).mean())
 
 
 @lru_cache(maxsize=1 << 14)
-def _exact_majority(answers: tuple[tuple[int, float], ...]) -> list[float]:
+def _exact_majority(answers: tuple[tuple[int, float], ...], blank: int) -> list[float]:
     """Compute the majority's expected accuracy for k = 1 to n, from the votes and accuracy of each answer.
 
     For every number t of votes that may win, subsets are counted by their size and the number r of answers that have t
     votes, all others having fewer: Π_i (Σ_{s<t} C(n_i, s) x^s + C(n_i, t) x^t y),
-    together with the same count weighted by the accuracies of the r.
+    together with the same count weighted by the accuracies of the r. Any number of the ``blank`` is in a subset.
     """
-    n = sum(votes for votes, _ in answers)
+    n = sum(votes for votes, _ in answers) + blank
     accuracy = np.zeros(n + 1)
-    for t in range(1, max(votes for votes, _ in answers) + 1):
+    for t in range(1, max((votes for votes, _ in answers), default=0) + 1):
         counted = np.zeros((2, n + 1, n // t + 2))  # subsets, and the same times the accuracies; by size, by r
-        counted[0, 0, 0] = 1
+        counted[0, : blank + 1, 0] = [comb(blank, s) for s in range(blank + 1)]
         for votes, right in answers:
             counted = _with_answer(counted, votes, right, t)
         accuracy += (counted[1, :, 1:] / np.arange(1, n // t + 2)).sum(axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -96,13 +96,13 @@ def _against_k(comparison: Comparison, source: str, rows: list[Average]) -> Inte
                 traces += [line, *_seeds(comparison, line, chosen, "k")]
     axis = {"type": "log", "tickvals": comparison.ks, "ticktext": list(map(str, comparison.ks)), "title": {"text": "k"}}
     views = [View(metric, {"yaxis.title.text": metric}) for metric in there]
-    chosen_view = there.index(comparison.main_metric(source))
+    chosen_view = there.index(comparison.headline_metric(source))
     return Interactive("Against k", "metric", views, chosen_view, _figure(traces, xaxis=axis))
 
 
 def _over_steps(comparison: Comparison, source: str, rows: list[Average]) -> Interactive:
-    metric = comparison.main_metric(source)
-    ks = [k for k in comparison.ks if any((row.metric, row.k) == (metric, k) for row in rows)]
+    metric = comparison.headline_metric(source)
+    ks = sorted({row.k for row in rows if row.metric == metric})
     traces = []
     for k in ks:
         for number_of_run, label in enumerate(dict.fromkeys(row.label for row in rows)):
@@ -114,7 +114,7 @@ def _over_steps(comparison: Comparison, source: str, rows: list[Average]) -> Int
             traces += [*_band(line, chosen), line, *_seeds(comparison, line, chosen, "step")]
     views = [View(at_k(metric, k), {"yaxis.title.text": at_k(metric, k)}) for k in ks]
     figure = _figure(traces, xaxis={"title": {"text": "training step"}})
-    return Interactive("During training", "k", views, len(ks) - 1, figure)
+    return Interactive("During training", "k", views, ks.index(comparison.headline_ks(source)[0]), figure)
 
 
 def _name(side: Side) -> str:
@@ -185,17 +185,26 @@ def _beside(line: dict[str, Any], trace: dict[str, Any]) -> dict[str, Any]:
 
 def _before_and_after(changes: list[Changes]) -> Interactive:
     traces, views = [], []
-    for of in changes:
-        name = name_of_changes(of)
-        traces += list(_bubbles(of, name))
-        views.append(
-            View(name, {"xaxis.title.text": _axis(of, of.reference), "yaxis.title.text": _axis(of, of.candidate)})
-        )
-    line = {"type": "line", "x0": 0, "x1": 1, "y0": 0, "y1": 1, "line": {"dash": "dot", "width": 1, "color": _SAME}}
-    shapes = [line] if all(of.known for of in changes) else []
-    axis: dict[str, Any] = {"title": {}, **({"range": [-0.06, 1.06]} if shapes else {})}
-    figure = _figure(traces, xaxis=axis, yaxis=axis, shapes=shapes, legend={"itemsizing": "constant"})
+    for pair in changes:
+        name = name_of_changes(pair)
+        places = Counter(_places(pair))
+        traces += list(_bubbles(places, name))
+        xs, ys = zip(*places, strict=True)
+        axes = {"xaxis": (pair.reference, xs), "yaxis": (pair.candidate, ys)}
+        layout: dict[str, Any] = {f"{axis}.title.text": _axis(pair, side) for axis, (side, _) in axes.items()}
+        views.append(View(name, layout | {f"{axis}.range": _range(values) for axis, (_, values) in axes.items()}))
+    ends = [value for trace in traces for value in (*trace["x"], *trace["y"])]
+    low, high = min(ends), max(ends)
+    same = {"type": "line", "x0": low, "x1": high, "y0": low, "y1": high, "line": {"dash": "dot", "width": 1}}
+    same["line"]["color"] = _SAME
+    figure = _figure(traces, xaxis={"title": {}}, shapes=[same], legend={"itemsizing": "constant"})
     return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, len(views) - 1, figure)
+
+
+def _range(values: Sequence[float]) -> list[float]:
+    """Return where an axis starts and ends, so that bubbles are whole and the room is used."""
+    margin = 0.06 * (max(values) - min(values) or 1)
+    return [min(values) - margin, max(values) + margin]
 
 
 def name_of_changes(changes: Changes) -> str:
@@ -204,13 +213,12 @@ def name_of_changes(changes: Changes) -> str:
 
 
 def _axis(changes: Changes, side: Side) -> str:
-    return f"{'share right' if changes.known else 'mean score'} of<br>{_name(side)}"
+    return f"{'share right' if changes.binary else 'mean score'} of<br>{_name(side)}"
 
 
-def _bubbles(changes: Changes, name: str) -> Iterator[dict[str, Any]]:
+def _bubbles(places: Counter[tuple[float, float]], name: str) -> Iterator[dict[str, Any]]:
     """Yield the problems that gained, lost and did neither, those with the same outcomes as one bubble."""
-    places = Counter(_places(changes))
-    largest = max(places.values(), default=1)
+    largest = max(places.values())
     for what, colour, symbol, sign in (
         ("helped", _HELPED, "▲", 1),
         ("lost", _LOST, "▼", -1),
@@ -243,10 +251,10 @@ def _bubbles(changes: Changes, name: str) -> Iterator[dict[str, Any]]:
 def _places(changes: Changes) -> list[tuple[float, float]]:
     """Return where each problem stands, rounded where there would be too many places."""
     means = [(before.mean, after.mean) for before, after in changes.outcomes]
-    if changes.known and all(outcome.n <= 2 * _BINS for pair in changes.outcomes for outcome in pair):
+    if changes.binary and all(outcome.n <= 2 * _BINS for pair in changes.outcomes for outcome in pair):
         return means
     ends = [value for pair in means for value in pair]
-    width = (1 if changes.known else max(ends, default=1) - min(ends, default=0) or 1) / _BINS
+    width = (1 if changes.binary else max(ends, default=1) - min(ends, default=0) or 1) / _BINS
     return [(round(x / width) * width, round(y / width) * width) for x, y in means]
 
 
@@ -267,6 +275,6 @@ def _figure(traces: list[dict[str, Any]], **layout: Any) -> go.Figure:
     return go.Figure(data=[trace for trace in traces if trace["x"]], layout=common)
 
 
-def fraction(outcome: Outcome, known: bool) -> str:
+def fraction(outcome: Outcome, binary: bool) -> str:
     """Format an outcome: ``3/16``, or the mean score."""
-    return f"{outcome.total:.0f}/{outcome.n}" if known else number(outcome.mean)
+    return f"{outcome.total:.0f}/{outcome.n}" if binary else number(outcome.mean)

@@ -15,24 +15,24 @@ from numpy.typing import NDArray
 
 from verl_maxpo.evaluate.dumps import Run
 from verl_maxpo.evaluate.results import Average, Comparison
+from verl_maxpo.evaluate.settings import schedule_of
 from verl_maxpo.evaluate.styles import CAPTION, COLOURS, MARKERS
-from verl_maxpo.evaluate.summary import schedule
 from verl_maxpo.evaluate.tables import at_k
 
 
 def draw(comparison: Comparison, file: Path, runs: Iterable[Run] = ()) -> None:
-    """Draw pass@k, or max@k where correctness is not known, against k and against steps, a row for each data source.
+    """Draw the headline's metric against k and against steps, a row for each data source.
 
     Args:
         comparison: What to show.
         file: The picture, in the format that its name says.
         runs: Whose changes of the trained K are marked.
     """
-    sources = list(dict.fromkeys(row.data_source for row in comparison.averages))
+    sources = comparison.data_sources
     labels = list(dict.fromkeys(row.label for row in comparison.averages))
     several = any(len(comparison.steps(row.label, row.data_source)) > 1 for row in comparison.averages)
-    columns = 1 + several * min(2, len(comparison.ks))
-    schedules = {run.label: schedule(run) for run in runs}
+    columns = 1 + several * max(min(2, len(comparison.headline_ks(source))) for source in sources)
+    schedules = {run.label: schedule_of(run) for run in runs}
     # Names of runs may be "$x", and in any script.
     with mpl.rc_context({"text.parse_math": False, "font.family": _fonts("".join(sources + labels))}):
         legend_height = 0.2 * len(labels) * (1 + several)
@@ -40,9 +40,8 @@ def draw(comparison: Comparison, file: Path, runs: Iterable[Run] = ()) -> None:
         axes = figure.subplots(len(sources), columns, squeeze=False)
         for source, row in zip(sources, axes, strict=True):
             _against_k(comparison, source, row[0])
-            of_metric = [one for one in comparison.averages if one.metric == comparison.main_metric(source)]
-            ks = sorted({one.k for one in of_metric if one.data_source == source})
-            for k, panel in zip([ks[0], ks[-1]], row[1:], strict=False):
+            ks = comparison.headline_ks(source)
+            for k, panel in zip(sorted({ks[0], ks[-1]}), row[1:], strict=False):
                 _against_steps(comparison, source, panel, k, schedules)
         figure.supxlabel(CAPTION, fontsize="small", color="0.4", wrap=True)
         figure.savefig(file, dpi=150)
@@ -70,7 +69,7 @@ def _characters(file: str) -> set[int]:
 
 def _lines(comparison: Comparison, source: str) -> dict[str, list[Average]]:
     """Return the rows of the main metric by label."""
-    metric = comparison.main_metric(source)
+    metric = comparison.headline_metric(source)
     lines: dict[str, list[Average]] = {}
     for row in comparison.averages:
         if (row.data_source, row.metric) == (source, metric):
@@ -102,14 +101,14 @@ def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
             _seeds(comparison, chosen, axes, "k", number)
     axes.set_xscale("log")
     axes.set_xticks(comparison.ks, list(map(str, comparison.ks)))
-    axes.set(xlabel="k", ylabel=comparison.main_metric(source), title="all prompts" if source == "all" else source)
+    axes.set(xlabel="k", ylabel=comparison.headline_metric(source), title="all prompts" if source == "all" else source)
     _finish(axes)
 
 
 def _against_steps(
     comparison: Comparison, source: str, axes: Axes, k: int, schedules: dict[str, dict[int, str]]
 ) -> None:
-    metric = comparison.main_metric(source)
+    metric = comparison.headline_metric(source)
     for number, (label, rows) in enumerate(_lines(comparison, source).items()):
         chosen = sorted((row for row in rows if row.k == k and row.step is not None), key=lambda row: row.step or 0)
         steps = [row.step or 0 for row in chosen]

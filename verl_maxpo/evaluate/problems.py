@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from verl_maxpo.evaluate.dumps import Run, Samples, Texts
-from verl_maxpo.evaluate.results import Comparison, Side
+from verl_maxpo.evaluate.dumps import Cell, Run, Samples, Texts
+from verl_maxpo.evaluate.estimates import Floats
+from verl_maxpo.evaluate.results import Comparison, Matching, Side
 
 #: About how many problems of all comparisons together a report shows with their texts, and how many of each at least.
 SHOWN, SHOWN_OF_EACH = 400, 25
@@ -38,24 +38,24 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A response that is shown."""
+class ShownSample:
+    """A response that is shown; ``note`` is its answer, and its status if that is not ok."""
 
     output: str
-    pred: str
+    note: str
     score: float
 
 
 @dataclass(frozen=True)
-class Problem:
+class ChangedProblem:
     """A problem with what was sampled."""
 
     prompt: str
     gold: str
     reference: Outcome
     candidate: Outcome
-    reference_samples: list[Sample]
-    candidate_samples: list[Sample]
+    reference_samples: list[ShownSample]
+    candidate_samples: list[ShownSample]
 
     @property
     def change(self) -> float:
@@ -71,7 +71,7 @@ class Changes:
         candidate: The later or other side.
         reference: What it is compared with.
         data_source: Name of the data source.
-        known: Whether outcomes count correct samples; otherwise they are scores.
+        binary: Whether outcomes count correct samples; otherwise they are scores.
         outcomes: Of each problem, (reference, candidate).
         shown: Those that changed most, the same number of both directions if there are as many.
     """
@@ -79,9 +79,9 @@ class Changes:
     candidate: Side
     reference: Side
     data_source: str
-    known: bool
+    binary: bool
     outcomes: list[tuple[Outcome, Outcome]]
-    shown: list[Problem]
+    shown: list[ChangedProblem]
 
 
 def changes(comparison: Comparison, runs: list[Run]) -> Iterator[Changes]:
@@ -99,73 +99,85 @@ def changes(comparison: Comparison, runs: list[Run]) -> Iterator[Changes]:
     """
     most = max(SHOWN_OF_EACH, SHOWN // max(1, len(comparison.matchings)))
     for matching in comparison.matchings:
-        source, field = matching.data_source, comparison.correctness[matching.data_source]
-        sides = matching.reference, matching.candidate
-        of_sides = [_runs_of(side, source, runs) for side in sides]
-        common = {run.seed for run in of_sides[0]} & {run.seed for run in of_sides[1]}
-        of_sides = [[run for run in of if run.seed in common or not common] for of in of_sides]
-        outcomes = [
-            _outcomes([run.cells[source, side.step] for run in of], field, comparison.n or 0)
-            for side, of in zip(sides, of_sides, strict=True)
+        field = comparison.correctness[matching.data_source]
+        reference, candidate = (_SideOfRuns(cell, chosen, field) for cell, chosen in _runs_of_sides(matching, runs))
+        before, after = reference.outcomes(comparison.n or 0), candidate.outcomes(comparison.n or 0)
+        both = {key: (before[key], after[key]) for key in before if key in after}
+        shown = [_changed(key, both[key], reference, candidate) for key in _most_changed(both, most)]
+        sides = matching.candidate, matching.reference, matching.data_source
+        yield Changes(*sides, field is not None, list(both.values()), shown)
+
+
+def _runs_of_sides(matching: Matching, runs: list[Run]) -> list[tuple[Cell, list[Run]]]:
+    """Return the runs of reference and candidate, only those of common seeds if there are any."""
+    cells = [(matching.data_source, side.step) for side in (matching.reference, matching.candidate)]
+    labels = [matching.reference.label, matching.candidate.label]
+    both = [
+        [run for run in runs if run.label == label and cell in run.cells]
+        for label, cell in zip(labels, cells, strict=True)
+    ]
+    common = set.intersection(*({run.seed for run in chosen} for chosen in both))
+    return [
+        (cell, [run for run in chosen if run.seed in common or not common])
+        for cell, chosen in zip(cells, both, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _SideOfRuns:
+    """One side of a comparison: a cell of some runs, and the field that says what is correct."""
+
+    cell: Cell
+    runs: list[Run]
+    field: str | None
+
+    def outcomes(self, n: int) -> dict[bytes, Outcome]:
+        """Add up what came of each problem; samples that are missing from n are wrong where correctness is known."""
+        sums: dict[bytes, Outcome] = {}
+        for run in self.runs:
+            samples = run.cells[self.cell]
+            sizes = np.maximum(np.bincount(samples.labels), n if self.field else 0)
+            totals = np.bincount(samples.labels, weights=self._values(samples))
+            for key, size, total in zip(samples.prompts, sizes.tolist(), totals.tolist(), strict=True):
+                before = sums.get(key, Outcome(0, 0.0))
+                sums[key] = Outcome(before.n + size, before.total + total)
+        return sums
+
+    def shown(self, key: bytes) -> tuple[Texts, list[ShownSample]]:
+        """Return the first texts of a problem, and the best and the worst sample of the first run that has it."""
+        run = next(run for run in self.runs if key in run.cells[self.cell].prompts)
+        samples = run.cells[self.cell]
+        rows = np.flatnonzero(samples.labels == samples.prompts[key])
+        values = self._values(samples)[rows]
+        chosen = list(dict.fromkeys([values.argmax(), values.argmin(), *range(min(2, len(rows)))]))[:2]
+        places = [samples.last_place.get(int(rows[i]), int(samples.place[rows[i]])) for i in chosen]
+        first, *texts = run.texts([int(samples.place[rows[0]]), *places])
+        return first, [
+            ShownSample(_cut(text.output), _note(text), float(values[i])) for text, i in zip(texts, chosen, strict=True)
         ]
-        both = {key: (outcomes[0][key], outcomes[1][key]) for key in outcomes[0] if key in outcomes[1]}
-        cells = [(of, (source, side.step)) for of, side in zip(of_sides, sides, strict=True)]
-        shown = [
-            _problem(*both[key], *(_samples(key, of, cell, field) for of, cell in cells)) for key in _most(both, most)
-        ]
-        yield Changes(matching.candidate, matching.reference, source, field is not None, list(both.values()), shown)
+
+    def _values(self, samples: Samples) -> Floats:
+        values: Floats = getattr(samples, self.field or "score")
+        return values
 
 
-def _runs_of(side: Side, source: str, runs: list[Run]) -> list[Run]:
-    return [run for run in runs if run.label == side.label and (source, side.step) in run.cells]
-
-
-def _values(samples: Samples, field: str | None) -> NDArray[np.float64]:
-    return np.array(getattr(samples, field or "score"))
-
-
-def _outcomes(cells: list[Samples], field: str | None, n: int) -> dict[bytes, Outcome]:
-    """Add up what came of each problem; samples that are missing from n are wrong where correctness is known."""
-    sums: dict[bytes, Outcome] = {}
-    for samples in cells:
-        labels = samples.labels
-        sizes, totals = np.bincount(labels), np.bincount(labels, weights=_values(samples, field))
-        sizes = np.maximum(sizes, n) if field else sizes
-        for key, size, total in zip(samples.prompts, sizes.tolist(), totals.tolist(), strict=True):
-            before = sums.get(key, Outcome(0, 0.0))
-            sums[key] = Outcome(before.n + size, before.total + total)
-    return sums
-
-
-def _most(outcomes: dict[bytes, tuple[Outcome, Outcome]], most: int) -> list[bytes]:
+def _most_changed(outcomes: dict[bytes, tuple[Outcome, Outcome]], most: int) -> list[bytes]:
     """Return the problems that gained and lost most, as many of both, in the order of what they gained."""
     order = sorted(outcomes, key=lambda key: outcomes[key][0].mean - outcomes[key][1].mean)
     return order if len(order) <= most else order[: most - most // 2] + order[-(most // 2) :]
 
 
-def _samples(
-    key: bytes, runs: list[Run], cell: tuple[str, int | None], field: str | None
-) -> tuple[Texts, list[Sample]]:
-    """Return the first texts of a problem, and the best and the worst sample of the first run that has it."""
-    run = next(run for run in runs if key in run.cells[cell].prompts)
-    samples = run.cells[cell]
-    rows = np.flatnonzero(samples.labels == samples.prompts[key])
-    values = _values(samples, field)[rows]
-    chosen = list(dict.fromkeys([rows[values.argmax()], rows[values.argmin()], *rows[:2]]))[:2]
-    places = [samples.last_place.get(int(row), samples.place[row]) for row in chosen]
-    first, *texts = run.texts([samples.place[rows[0]], *places])
-    scores = _values(samples, field)[chosen].tolist()
-    return first, [Sample(_cut(text.output), _cut(text.pred), score) for text, score in zip(texts, scores, strict=True)]
+def _changed(
+    key: bytes, outcomes: tuple[Outcome, Outcome], reference: _SideOfRuns, candidate: _SideOfRuns
+) -> ChangedProblem:
+    (_, before), (texts, after) = reference.shown(key), candidate.shown(key)
+    return ChangedProblem(_cut(texts.input), _cut(texts.gts), *outcomes, before, after)
 
 
-def _problem(
-    reference: Outcome,
-    candidate: Outcome,
-    of_reference: tuple[Texts, list[Sample]],
-    of_candidate: tuple[Texts, list[Sample]],
-) -> Problem:
-    texts, samples = of_candidate
-    return Problem(_cut(texts.input), _cut(texts.gts), reference, candidate, of_reference[1], samples)
+def _note(texts: Texts) -> str:
+    answer = _cut(texts.pred if texts.answer is None else texts.answer)
+    status = "" if texts.status in (None, "ok") else _cut(texts.status)
+    return ", ".join(filter(None, [f"answer {answer[:80]}" if answer else "", status]))
 
 
 def _cut(value: object) -> str:

@@ -46,12 +46,12 @@ function addProblems(section) {
   ].map((selector) => section.querySelector(selector));
   const kinds = {
     all: () => true,
-    first: (of) => Number(of.before) <= 0 && Number(of.after) > 0,
-    never: (of) => Number(of.before) > 0 && Number(of.after) <= 0,
+    first: (problem) => Number(problem.before) <= 0 && Number(problem.after) > 0,
+    never: (problem) => Number(problem.before) > 0 && Number(problem.after) <= 0,
   };
   function update() {
     const words = search.value.toLowerCase();
-    const matches = kinds[filter.value] || ((of) => of.kind === filter.value);
+    const matches = kinds[filter.value] || ((problem) => problem.kind === filter.value);
     const [sign, key] = sort.value.startsWith("-") ? [-1, sort.value.slice(1)] : [1, sort.value];
     for (const list of lists) {
       list.hidden = list.dataset.view !== choice.value;

@@ -6,33 +6,39 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from verl_maxpo.evaluate.dumps import VOTE
 from verl_maxpo.evaluate.estimates import Interval
 
-PASS, MAX, MAJORITY, ALL, VERL = "pass@k", "max@k", "maj@k", "pass^k", "verl's best@k"
+PASS, MAX, SELECTED, MAJORITY, GAP = "pass@k", "max@k", "selected@k", "maj@k", "gap@k"
+ALL, VERL = "pass^k", "verl's best@k"
 
 #: The share τ of k samples that must be correct, by metric; for τ = 1 it would be pass^k.
 G_PASS = {"G-Pass@k_0.5": 0.5, "G-Pass@k_0.75": 0.75}
 
 #: What has tables of its own.
-METRICS = (PASS, MAX, MAJORITY, ALL, *G_PASS, VERL)
+METRICS = (PASS, MAX, SELECTED, MAJORITY, GAP, ALL, *G_PASS, VERL)
 
-#: Up to how many problems of all runs and steps together are listed one by one.
-MOST_PROBLEMS = 50_000
+#: The table of how verification ended.
+STATUS = "status"
+
+#: Up to how many problems of all runs and steps together the JSON lists one by one.
+MAX_LISTED_PROBLEMS = 50_000
+
+
+@dataclass(frozen=True)
+class Side:
+    """All runs of a label at one step."""
+
+    label: str
+    step: int | None
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One number of one run.
+    """One number of one run: its mean over the prompts with at least k samples, with a 95% interval over prompts.
 
     Attributes:
-        run: Name of the run.
-        label: The same without its seed.
-        data_source: Name of the data source.
-        step: Of training, None where it is not known.
-        metric: One of :data:`METRICS`.
-        k: Number of samples.
-        value: Mean over the prompts with at least k samples.
-        interval: 95% confidence interval over prompts; None for ``verl's best@k``, and where there can be none.
+        interval: None for ``verl's best@k``, and where there can be none.
         prompts: Number of these prompts.
         too_few: Number of the others, which are left out.
     """
@@ -54,7 +60,6 @@ class Average:
     """One number of all runs that differ by their seed only.
 
     Attributes:
-        label: Name of the runs without seed.
         value: Mean over seeds.
         std: Sample standard deviation over seeds, None for one run.
         interval: Over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
@@ -73,14 +78,8 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One prompt of one run at one step.
-
-    Attributes:
-        prompt: Hash of what identifies the prompt, the same in all runs.
-        n: Number of its samples.
-        successes: Number of the correct ones.
-    """
+class PromptCounts:
+    """The samples of one prompt, which has the same hash in all runs, and how many of them are correct."""
 
     prompt: str
     n: int
@@ -89,14 +88,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many prompts one run never solves.
+    """The prompts of one run at one step.
 
     Attributes:
-        prompts: Number of prompts.
         smallest_n: The fewest samples of a prompt.
         largest_n: The most.
         never_solved: Fraction of prompts without a correct sample, None where correctness is not known.
-        problems: The prompts; None where correctness is not known, and beyond :data:`MOST_PROBLEMS`.
+        statuses: Share of the samples by how the verifier ended, None where some do not say it.
+        problems: The prompts; None where correctness is not known, and beyond :data:`MAX_LISTED_PROBLEMS`.
     """
 
     run: str
@@ -107,15 +106,8 @@ class Coverage:
     smallest_n: int
     largest_n: int
     never_solved: float | None
-    problems: list[Problem] | None
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a paired difference: all runs of a label at one step."""
-
-    label: str
-    step: int | None
+    statuses: dict[str, float] | None
+    problems: list[PromptCounts] | None
 
 
 @dataclass(frozen=True)
@@ -126,8 +118,6 @@ class Difference:
     prompt are averaged over these pairs of runs.
 
     Attributes:
-        candidate: What it is subtracted from.
-        reference: What is subtracted.
         value: Mean over prompts.
         interval: 95% confidence interval over prompts, given these runs; None where there can be none.
         std: Sample standard deviation over seeds of the runs' differences, None for fewer than 2 seeds in common.
@@ -171,8 +161,10 @@ class Comparison:
     """Everything about some runs, in rows.
 
     Attributes:
-        ks: The k that were asked for, or powers of two.
+        ks: The k that were asked for, or powers of two and the K that were trained.
         n: How many samples each prompt should have, None if that is not known.
+        select_by: How deployment chooses among k responses: a column, ``vote``, or None if it knows the best.
+        trained: The K that each label was trained with, as far as they are known.
         correctness: By data source, the field that says whether a sample is correct: ``acc``, ``score`` or None.
         estimates: Of each run.
         averages: Over seeds.
@@ -184,6 +176,8 @@ class Comparison:
 
     ks: list[int]
     n: int | None = None
+    select_by: str | None = None
+    trained: dict[str, list[int]] = field(default_factory=dict)
     correctness: dict[str, str | None] = field(default_factory=dict)
     estimates: list[Estimate] = field(default_factory=list)
     averages: list[Average] = field(default_factory=list)
@@ -191,6 +185,11 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
     matchings: list[Matching] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def data_sources(self) -> list[str]:
+        """Return the data sources that have estimates."""
+        return list(dict.fromkeys(row.data_source for row in self.averages))
 
     def steps(self, label: str, data_source: str) -> list[int | None]:
         """Return the steps at which a label was evaluated, ascending."""
@@ -205,6 +204,23 @@ class Comparison:
     def main_metric(self, data_source: str) -> str:
         """Return ``pass@k`` where correctness is known, else ``max@k``."""
         return PASS if self.correctness[data_source] else MAX
+
+    def headline_metric(self, data_source: str) -> str:
+        """Return the metric of what is deployed: the main one if deployment knows the best of k."""
+        chosen = {None: self.main_metric(data_source), VOTE: MAJORITY}
+        return chosen.get(self.select_by, SELECTED)
+
+    def shown_metrics(self) -> set[str]:
+        """Return the main and headline metrics of all data sources, and the gap between the two."""
+        found = {of(source) for of in (self.main_metric, self.headline_metric) for source in self.data_sources}
+        return found | ({GAP, MAX} if self.select_by else set())
+
+    def headline_ks(self, data_source: str) -> list[int]:
+        """Return the k that sum up a data source: those that were trained, else the largest, and 1."""
+        metric = self.headline_metric(data_source)
+        shown = {row.k for row in self.averages if (row.data_source, row.metric) == (data_source, metric)}
+        trained = shown.intersection(*[[k for ks in self.trained.values() for k in ks]])
+        return sorted({*(trained or {max(shown)}), *shown.intersection({1})}, reverse=True)
 
 
 def step_order(step: int | None) -> float:

@@ -11,16 +11,16 @@ from rich.cells import cell_len
 from rich.console import Group
 from rich.text import Text
 
+from verl_maxpo.evaluate.dumps import VOTE
 from verl_maxpo.evaluate.estimates import Interval
-from verl_maxpo.evaluate.results import METRICS, Average, Comparison, Difference, Matching, Side
+from verl_maxpo.evaluate.results import METRICS, STATUS, Average, Comparison, Coverage, Difference, Matching, Side
 
-LEGEND = (
+_LEGEND = (
     "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
     "deviation over seeds. unsolved: prompts without a correct sample. solved by one only: prompts that only "
     "the first of the two solves, and only the second. pass@k and max@k are unbiased; verl's best@k "
     "draws with replacement and understates them."
 )
-
 
 #: Characters that a terminal has at least.
 WIDTH = 80
@@ -59,8 +59,8 @@ class Table:
         key_width = min(_KEY_WIDTH, max(map(_width, [self.header[0], *first]))) + 2
         for start, end in _parts(widths, WIDTH - key_width):
             title = self.title if start == 0 else f"{self.title}, continued"
-            table = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            table.add_column(self.header[0], overflow="fold", max_width=WIDTH - sum(widths[start:end]) - 2)
+            table = rich.table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+            table.add_column(self.header[0], overflow="fold", max_width=WIDTH - sum(widths[start:end]) - 4)
             for heading in header[start:end]:
                 table.add_column(heading, justify="right", no_wrap=True)
             for key, row in zip(first, others, strict=True):
@@ -78,7 +78,7 @@ def tables(
     comparison: Comparison,
     *,
     all_steps: bool = False,
-    metrics: Collection[str] | None = None,
+    metrics: Collection[str] = (*METRICS, STATUS),
     sources: Collection[str] | None = None,
 ) -> Iterator[Table]:
     """Make the tables of a comparison.
@@ -86,24 +86,39 @@ def tables(
     Args:
         comparison: What to show.
         all_steps: Show every step, not only the first and the last of each run.
-        metrics: Of :data:`METRICS`; None for all.
+        metrics: Of :data:`METRICS`, or ``status``.
         sources: Of the data sources; None for all.
 
     Yields:
         For each data source a table for each metric, and the differences.
     """
-    for source in dict.fromkeys(row.data_source for row in comparison.averages):
-        if sources is not None and source not in sources:
-            continue
-        chosen = [metric for metric in METRICS if metrics is None or metric in metrics]
-        there = {row.metric for row in comparison.averages if row.data_source == source}
-        for metric in chosen:
-            if metric in there:
-                yield _estimates(comparison, source, metric, all_steps)
-        compared = {row.metric for row in comparison.differences if row.data_source == source}
-        for metric in chosen:
-            if metric in compared:
-                yield _differences(comparison, source, metric)
+    for source in comparison.data_sources if sources is None else sources:
+        prefix = "" if source == "all" else f"{source}: "
+        sides = _sides(comparison, source, all_steps)
+        averages = [row for row in comparison.averages if row.data_source == source]
+        differences = [row for row in comparison.differences if row.data_source == source]
+        for metric in METRICS:
+            if metric in metrics and any(row.metric == metric for row in averages):
+                yield _estimates(f"{prefix}{metric}", sides, [row for row in averages if row.metric == metric])
+        if STATUS in metrics and any(row.statuses for rows in sides.values() for row in rows):
+            yield _statuses(f"{prefix}how verification ended, in shares of the samples", sides)
+        for metric in METRICS:
+            rows = [row for row in differences if row.metric == metric]
+            if metric in metrics and rows:
+                matchings = [row for row in comparison.matchings if row.data_source == source]
+                yield _differences(f"{prefix}differences in {metric} on the same prompts", matchings, rows)
+
+
+def legend(comparison: Comparison) -> str:
+    """Say what the tables' marks and columns mean."""
+    if comparison.select_by is None:
+        return _LEGEND
+    if comparison.select_by == VOTE:
+        return f"{_LEGEND} gap@k: what the best of k has over the majority."
+    return (
+        f"{_LEGEND} selected@k: the one of k responses with the largest `{comparison.select_by}`. gap@k: what the best "
+        "of k has over it, which a better judge could still win."
+    )
 
 
 def _width(text: str) -> int:
@@ -133,28 +148,14 @@ def number(value: float) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 and not text.endswith("1.000") else text
 
 
-def _markdown(text: str) -> str:
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return " ".join(escaped.split())
+def signed(value: float, interval: Interval | None) -> str:
+    """Format a difference and its interval."""
+    return ("+" if value > 0 else "") + number(value) + bounds(interval)
 
 
-def _estimates(comparison: Comparison, source: str, metric: str, all_steps: bool) -> Table:
-    cells = {(row.label, row.step, row.metric, row.k): row for row in comparison.averages if row.data_source == source}
-    ks = [k for k in comparison.ks if any((name, at) == (metric, k) for _, _, name, at in cells)]
-    rows, about = [], []
-    for label in dict.fromkeys(label for label, *_ in cells):
-        steps = comparison.steps(label, source)
-        for step in steps if all_steps else dict.fromkeys([steps[0], steps[-1]]):
-            context = _context(comparison, label, source, step)
-            rows.append([label, *context, *(_average(cells.get((label, step, metric, k))) for k in ks)])
-            about.append(f"{label}\n{_short(*context)}")
-    heading = ["run", "step", "seeds", "prompts × n", "unsolved", *(at_k(metric, k) for k in ks)]
-    return Table(f"{_prefix(source)}{metric}", heading, rows, 5, about)
-
-
-def _short(step: str, seeds: str, size: str, unsolved: str) -> str:
-    where = ", ".join(filter(None, [f"step {step}" if step else "", f"{seeds} seeds" if seeds != "1" else ""]))
-    return "\n".join(filter(None, [where, size, f"{unsolved} unsolved" if unsolved else ""]))
+def bounds(interval: Interval | None) -> str:
+    """Format an interval after a space, nothing for none."""
+    return "" if interval is None else f" [{number(interval.low)}, {number(interval.high)}]"
 
 
 def at_k(metric: str, k: int) -> str:
@@ -162,57 +163,9 @@ def at_k(metric: str, k: int) -> str:
     return metric.replace("@k", f"@{k}").replace("^k", f"^{k}")
 
 
-def _prefix(source: str) -> str:
-    return "" if source == "all" else f"{source}: "
-
-
-def _context(comparison: Comparison, label: str, source: str, step: int | None) -> list[str]:
-    rows = [row for row in comparison.coverage if (row.label, row.data_source, row.step) == (label, source, step)]
-    never = [row.never_solved for row in rows if row.never_solved is not None]
-    prompts = span([row.prompts for row in rows])
-    n = span([n for row in rows for n in (row.smallest_n, row.largest_n)])
-    return [_step(step), str(len(rows)), f"{prompts} × {n}", number(sum(never) / len(never)) if never else ""]
-
-
 def span(values: Collection[int]) -> str:
     """Return the least and the greatest of some numbers, as in ``4–16``, or the one that all are."""
     return str(min(values)) if min(values) == max(values) else f"{min(values)}–{max(values)}"
-
-
-def _step(step: int | None) -> str:
-    return "" if step is None else str(step)
-
-
-def _average(row: Average | None) -> str:
-    if row is None:
-        return ""
-    return number(row.value) + _plus_minus(row.std) + _interval(row.interval)
-
-
-def _plus_minus(std: float | None) -> str:
-    return "" if std is None else f"\n± {number(std)}"
-
-
-def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"\n[{number(interval.low)}, {number(interval.high)}]"
-
-
-def _differences(comparison: Comparison, source: str, metric: str) -> Table:
-    differences = {
-        (row.candidate, row.reference, row.k): row
-        for row in comparison.differences
-        if (row.data_source, row.metric) == (source, metric)
-    }
-    ks = [k for k in comparison.ks if any(at == k for *_, at in differences)]
-    rows = [
-        [name_of_difference(row.candidate, row.reference), _matched(row), _only_one(row)]
-        + [_difference(differences.get((row.candidate, row.reference, k))) for k in ks]
-        for row in comparison.matchings
-        if row.data_source == source and any((row.candidate, row.reference, k) in differences for k in ks)
-    ]
-    heading = ["difference", "prompts", "solved by one only", *(at_k(metric, k) for k in ks)]
-    about = [f"{name}\n{prompts}" + (f"\none only: {only}" if only else "") for name, prompts, only, *_ in rows]
-    return Table(f"{_prefix(source)}differences in {metric} on the same prompts", heading, rows, 3, about)
 
 
 def name_of_difference(candidate: Side, reference: Side) -> str:
@@ -225,6 +178,86 @@ def name_of_difference(candidate: Side, reference: Side) -> str:
     return " −\n".join(
         f"{side.label}, step {_step(side.step)}".removesuffix(", step ") for side in (candidate, reference)
     )
+
+
+def _markdown(text: str) -> str:
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return " ".join(escaped.split())
+
+
+def _step(step: int | None) -> str:
+    return "" if step is None else str(step)
+
+
+def _sides(comparison: Comparison, source: str, all_steps: bool) -> dict[Side, list[Coverage]]:
+    """Return the runs of each label at each step that is shown."""
+    covered = [row for row in comparison.coverage if row.data_source == source]
+    sides: dict[Side, list[Coverage]] = {}
+    for label in dict.fromkeys(row.label for row in covered):
+        steps = comparison.steps(label, source)
+        for step in steps if all_steps else dict.fromkeys([steps[0], steps[-1]]):
+            sides[Side(label, step)] = [row for row in covered if (row.label, row.step) == (label, step)]
+    return sides
+
+
+def _estimates(title: str, sides: dict[Side, list[Coverage]], averages: list[Average]) -> Table:
+    cells = {(Side(row.label, row.step), row.k): row for row in averages}
+    ks = sorted({k for _, k in cells})
+    contexts = [_context(side, rows) for side, rows in sides.items()]
+    values = [[_average(cells.get((side, k))) for k in ks] for side in sides]
+    heading = ["run", "step", "seeds", "prompts × n", "unsolved", *(at_k(averages[0].metric, k) for k in ks)]
+    rows = [context + cell for context, cell in zip(contexts, values, strict=True)]
+    return Table(title, heading, rows, 5, [_short(*context) for context in contexts])
+
+
+def _statuses(title: str, sides: dict[Side, list[Coverage]]) -> Table:
+    shares = {side: [row.statuses for row in rows if row.statuses] for side, rows in sides.items()}
+    names = list(dict.fromkeys(name for found in shares.values() for statuses in found for name in statuses))
+    rows, about = [], []
+    for side, found in shares.items():
+        values = [number(sum(of_run[name] for of_run in found) / len(found)) if found else "" for name in names]
+        rows.append([side.label, _step(side.step), *values])
+        about.append(side.label + (f"\nstep {side.step}" if side.step is not None else ""))
+    return Table(title, ["run", "step", *names], rows, 2, about)
+
+
+def _context(side: Side, rows: list[Coverage]) -> list[str]:
+    never = [row.never_solved for row in rows if row.never_solved is not None]
+    size = (
+        f"{span([row.prompts for row in rows])} × {span([n for row in rows for n in (row.smallest_n, row.largest_n)])}"
+    )
+    return [side.label, _step(side.step), str(len(rows)), size, number(sum(never) / len(never)) if never else ""]
+
+
+def _short(label: str, step: str, seeds: str, size: str, unsolved: str) -> str:
+    where = ", ".join(filter(None, [f"step {step}" if step else "", f"{seeds} seeds" if seeds != "1" else ""]))
+    return "\n".join(filter(None, [label, where, size, f"{unsolved} unsolved" if unsolved else ""]))
+
+
+def _average(row: Average | None) -> str:
+    return "" if row is None else "\n".join([number(row.value) + _plus_minus(row.std), *_own_line(row.interval)])
+
+
+def _plus_minus(std: float | None) -> str:
+    return "" if std is None else f"\n± {number(std)}"
+
+
+def _own_line(interval: Interval | None) -> list[str]:
+    return [bounds(interval).strip()] if interval else []
+
+
+def _differences(title: str, matchings: list[Matching], differences: list[Difference]) -> Table:
+    cells = {(row.candidate, row.reference, row.k): row for row in differences}
+    ks = sorted({k for *_, k in cells})
+    rows = [
+        [name_of_difference(row.candidate, row.reference), _matched(row), _only_one(row)]
+        + [_difference(cells.get((row.candidate, row.reference, k))) for k in ks]
+        for row in matchings
+        if any((row.candidate, row.reference, k) in cells for k in ks)
+    ]
+    heading = ["difference", "prompts", "solved by one only", *(at_k(differences[0].metric, k) for k in ks)]
+    about = [f"{name}\n{prompts}" + (f"\none only: {only}" if only else "") for name, prompts, only, *_ in rows]
+    return Table(title, heading, rows, 3, about)
 
 
 def _matched(row: Matching) -> str:
@@ -240,4 +273,5 @@ def _only_one(row: Matching) -> str:
 def _difference(row: Difference | None) -> str:
     if row is None:
         return ""
-    return ("+" if row.value > 0 else "") + number(row.value) + _interval(row.interval) + _plus_minus(row.std)
+    value = ("+" if row.value > 0 else "") + number(row.value)
+    return "\n".join([value, *_own_line(row.interval)]) + _plus_minus(row.std)
