@@ -13,11 +13,12 @@ TORCH_SOURCE := $(if $(wildcard $(PIP_FIND_LINKS)/torch-*),--find-links "$(PIP_F
 REQUIREMENTS := pyproject.toml requirements/cpu.txt requirements/overrides.txt requirements/vllm-shim/pyproject.toml
 INSTALLED    := $(VENV)/.installed
 
-.PHONY: help setup lock quickstart test lint docs test-fast test-slow coverage clean
+.PHONY: help setup lock quickstart test lint docs test-fast test-slow test-nightly coverage clean
 
 help:
 	@echo "make quickstart   train a tiny language model with MaxPO in verl, on CPU, and show pass@k before and after"
-	@echo "make test         lint, types, fast tests, then verl itself end to end (lint, test-fast, test-slow apart)"
+	@echo "make test         lint, types, documentation, and all tests but the nightly ones, with verl itself end to end"
+	@echo "make test-fast    the tests without verl's own runs; lint, docs, test-slow and test-nightly are apart, too"
 	@echo "make setup        only install, into $(VENV)"
 	@echo "make lock         pin requirements/cpu.in anew in requirements/cpu.txt"
 
@@ -46,7 +47,12 @@ lock: | $(UV)
 quickstart: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/quickstart.sh
 
-test: lint docs test-fast test-slow
+# Two processes: one for verl's own runs, the other for what remains (tests/conftest.py).
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --doctest-modules verl_maxpo tests
+
+test: $(INSTALLED)
+	$(MAKE) --jobs=2 lint docs
+	$(PYTEST) -m "not nightly"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -55,16 +61,19 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test-fast: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --doctest-modules verl_maxpo tests
+	$(PYTEST) -m "not slow"
 
 test-slow: $(INSTALLED)
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m "slow and not nightly"
+
+test-nightly: $(INSTALLED)
+	$(PYTEST) -m nightly
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 coverage: $(INSTALLED)
-	$(BIN)/pytest -m "not slow" --cov --cov-report=term --doctest-modules verl_maxpo tests
+	$(PYTEST) -m "not slow" --cov --cov-report=term
 
 clean:
 	rm -rf $(VENV) .uv outputs site

@@ -78,7 +78,7 @@ def row(name: str) -> list[str]:
     whole = STEPS * step + (1 + STEPS // config.trainer.test_freq) * validation
     units = config.transfer_queue.backend.SimpleStorage.num_data_storage_units
     return [
-        f"[{name}]({name})",
+        f"[{name}]({name}/README.md)",
         f"{gpus}",
         f"{slots_needed(gpus=gpus, storage_units=units)}",
         f"{training / GIB:.0f}, {generating / GIB:.0f}",

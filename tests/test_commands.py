@@ -15,19 +15,18 @@ import functools
 import io
 import itertools
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.pages import Block, blocks, inline_code
+from support.stand_ins import Call, StandIns
 from support.tables import ROOT
 from support.verl_runs import composed
 
@@ -39,31 +38,17 @@ from verl_maxpo.trainer.config import MaxPOConfig
 MARKS = ("# needs a GPU", "# takes hours")
 
 
-class Call(NamedTuple):
-    """One call of a stand-in."""
-
-    platform: str
-    program: str
-    arguments: list[str]
-
-
-PROGRAMS = ["python", "pip", "make", "ray", "verl-maxpo", "sleep"]
-STAND_IN = '#!/usr/bin/env bash\n{ printf "%q " "${VERL_PLATFORM:-gpu}" "$(basename "$0")" "$@"; echo; } >>"$CALLS"\n'
+PROGRAMS = ["python", "pip", "make", "ray", "verl_maxpo", "sleep"]
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> StandIns:
     """Make what a user has after cloning, below the folder that holds the clone."""
     folder = tmp_path_factory.mktemp("user")
-    for name in PROGRAMS:
-        file = folder / "bin" / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(STAND_IN)
-        file.chmod(0o755)
     ignored = shutil.ignore_patterns("__pycache__", "results", "*.png")
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=ignored)
     make_data(folder)
-    return folder
+    return StandIns(folder, **dict.fromkeys(PROGRAMS, ""))
 
 
 def make_data(folder: Path) -> None:
@@ -82,15 +67,9 @@ def make_data(folder: Path) -> None:
         (folder / file).write_text(lines)
 
 
-def run(block: str, clone: Path) -> list[Call]:
+def run(block: str, clone: StandIns) -> list[Call]:
     """Run shell commands and return the calls that they made."""
-    calls = clone / "calls"
-    calls.write_text("")
-    environment = {**os.environ, "PATH": f"{clone / 'bin'}:{os.environ['PATH']}", "CALLS": str(calls), "SEEDS": "0"}
-    command = ["bash", "-euo", "pipefail", "-c", block]
-    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return [Call(one[0], one[1], one[2:]) for one in map(shlex.split, calls.read_text().splitlines())]
+    return clone.succeed("bash", "-euo", "pipefail", "-c", block, SEEDS="0")
 
 
 SHELL = blocks("bash", "console", "sh", "shell")
@@ -105,8 +84,8 @@ SLOW = [pytest.param(b, marks=pytest.mark.slow if b.page.startswith("examples/")
 
 
 @pytest.mark.parametrize("block", SLOW)
-def test_commands(block: Block, clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(clone)
+def test_commands(block: Block, clone: StandIns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clone.folder)
     calls = run(block.text, clone)
     assert calls
     on_gpu = [check(call) for call in calls]
@@ -219,7 +198,7 @@ DIFFS = blocks("diff")
 
 @pytest.mark.parametrize("block", DIFFS, ids=str)
 @pytest.mark.parametrize("side", "-+")
-def test_both_sides_of_a_diff(block: Block, side: str, clone: Path) -> None:
+def test_both_sides_of_a_diff(block: Block, side: str, clone: StandIns) -> None:
     lines = [line[1:] for line in block.text.splitlines() if line[0] in f" {side}"]
     assert all(check(call) for call in run("\n".join(lines), clone))
 

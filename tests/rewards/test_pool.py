@@ -323,8 +323,8 @@ def test_the_hostile_corpus_leaves_no_trace():
 
 
 @pytest.mark.slow
-def test_random_kills_for_twenty_seconds_lose_nothing(own_pool):
-    end = time.monotonic() + 20
+def test_random_kills_lose_nothing(own_pool):
+    end = time.monotonic() + 5
     descriptors = psutil.Process().num_fds()
 
     def kill():
@@ -346,7 +346,7 @@ def test_random_kills_for_twenty_seconds_lose_nothing(own_pool):
 
 
 @pytest.mark.slow
-def test_everything_may_be_frozen_for_twenty_seconds():
+def test_everything_may_be_frozen_for_a_while():
     """The reward worker and all that it has started, as by Ctrl-Z, a debugger or a suspended machine."""
     code = (
         "import sys; sys.path.insert(0, 'tests'); from rewards.test_pool import *;"
@@ -359,7 +359,7 @@ def test_everything_may_be_frozen_for_twenty_seconds():
     tree = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
     for process in tree:
         process.suspend()
-    time.sleep(20)
+    time.sleep(10 * LIMITS.timeout)
     for process in tree:
         with contextlib.suppress(psutil.NoSuchProcess):  # the first one may end the others
             process.resume()
@@ -367,34 +367,34 @@ def test_everything_may_be_frozen_for_twenty_seconds():
 
 
 @pytest.mark.slow
-def test_a_minute_without_cpu_loses_no_right_answer(own_pool):
+def test_a_while_without_cpu_loses_no_right_answer(own_pool):
     """At nice 19 beside two busy loops for each core, which leaves less than 1% of a core."""
     server(own_pool).nice(19)
     for child in children(own_pool):
         child.kill()
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * os.cpu_count())]
 
-    def stop_after_a_minute():
-        time.sleep(60)
+    def stop_after_a_while():
+        time.sleep(15)
         for process in busy:
             process.kill()
             process.wait()
 
-    assert_all_right(verify_meanwhile(own_pool, ["work"] * 30, stop_after_a_minute))
+    assert_all_right(verify_meanwhile(own_pool, ["work"] * 30, stop_after_a_while))
 
 
 @pytest.mark.slow
 def test_soak_at_a_flat_memory_line():
-    """10,000 verifications, 5% hostile: nothing lost, order kept, no leak."""
+    """3,000 verifications, 5% hostile: nothing lost, order kept, no leak."""
     hostile = ["spin", "big integer", "much memory", "die", "raise", "try subprocess", "print", "recursion"]
-    responses = [hostile[i // 20 % len(hostile)] if i % 20 == 0 else str(i % 2) for i in range(10_000)]
+    responses = [hostile[i // 20 % len(hostile)] if i % 20 == 0 else str(i % 2) for i in range(3_000)]
     memory = []
     pool = VerifierPool([QUICK_TOY], LIMITS)
 
     async def run():
         results = []
-        for start in range(0, len(responses), 500):
-            results += await asyncio.gather(*(pool.verify(toy(r)) for r in responses[start : start + 500]))
+        for start in range(0, len(responses), 200):
+            results += await asyncio.gather(*(pool.verify(toy(r)) for r in responses[start : start + 200]))
             memory.append(psutil.Process().memory_info().rss)
         return results
 

@@ -51,12 +51,6 @@ def launch(script: str, data: Path, *overrides: str, **settings: str) -> subproc
     )
 
 
-def train(data: Path, run: Path, *overrides: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run the training script by itself, without evaluations."""
-    no_evaluation = ["trainer.val_before_train=false", "trainer.test_freq=-1"]
-    return launch("run_tiny_fsdp2_cpu.sh", data, *no_evaluation, *overrides, OUT=str(run), **settings)
-
-
 def metrics_of(run: Path) -> dict[int, dict[str, Any]]:
     (file,) = run.glob("metrics-*.jsonl")
     rows = map(json.loads, file.read_text().splitlines())
@@ -118,10 +112,3 @@ def test_validation_logs_what_evaluate_makes_of_its_dump(run: Path, k: int) -> N
     correct = samples.groupby("input")["acc"].sum().astype(int).to_numpy()
     logged = {name: value for name, value in metrics_of(run)[2].items() if name.endswith(f"/acc/pass@{k}")}
     assert list(logged.values()) == [pytest.approx(pass_at_k(16, correct, k).mean())]
-
-
-def test_groups_that_are_all_too_small_stop_the_run_with_the_fix(data: Path, tmp_path: Path) -> None:
-    result = train(data, tmp_path, K="6")
-    assert result.returncode != 0
-    message = "algorithm.maxpo.k=6 needs groups of at least 7 responses, got actor_rollout_ref.rollout.n=6: raise"
-    assert message in result.stdout + result.stderr

@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 from support import recipes
+from support.stand_ins import StandIns
 
 from verl_maxpo import doctor
 from verl_maxpo.cli import main
@@ -34,75 +34,62 @@ OVERRIDES = [
 # ---- without a cluster ----
 
 
-def stand_in(folder: Path, name: str, code: str) -> None:
-    (folder / name).write_text(f"#!/usr/bin/env bash\n{code}\n")
-    (folder / name).chmod(0o755)
+#: ``ray job submit`` runs the job at once.
+SUBMIT = '[ "$1 $2" != "job submit" ] || exec env -i PATH="$PATH" FAIL="${FAIL:-}" "${@:6}"'
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a script where ``ray job submit`` runs the job at once and ``python`` only writes down its arguments."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    submit = '[ "$1 $2" != "job submit" ] || exec env -i PATH="$PATH" STOP="${STOP:-}" "${@:6}"'
-    stand_in(programs, "ray", f'[ "$*" != "${{FAIL:-}}" ] || exit 1\n{submit}')
-    stand_in(programs, "python", f'printf "%s\\n" "$@" - >>{tmp_path}/calls\n[[ "$*" != *"${{STOP:-nothing}}"* ]]')
+def machine(tmp_path: Path) -> StandIns:
+    """Return a folder with a run script, on a machine with a Ray cluster."""
     (tmp_path / "run.sh").write_text(
         f'set -u\nMODEL=m\nsource {recipes.EXAMPLES}/common.sh\nexec python train "N=$N" "OUT=$OUT" "$PWD" "$@"\n'
     )
-
-    def run(script: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        path = f"{programs}:{os.environ['PATH']}"
-        command = [str(MULTINODE / script), *arguments]
-        return subprocess.run(
-            command, env={**os.environ, "PATH": path, **settings}, cwd=tmp_path, capture_output=True, text=True
-        )
-
-    return run
+    return StandIns(tmp_path, ray=SUBMIT, python="")
 
 
-def calls(tmp_path: Path) -> list[list[str]]:
-    return [call.split("\n")[:-1] for call in (tmp_path / "calls").read_text().split("-\n")[:-1]]
-
-
-def test_a_job_looks_at_the_nodes_then_runs_the_script(machine: Any, tmp_path: Path) -> None:
-    result = machine("submit.sh", "run.sh", "some=[1, 8]", "other='$x'", NNODES="3", GPUS="4", N="6", OUT="a b")
-    assert result.returncode == 0, result.stderr
-    check, train = calls(tmp_path)
+def test_a_job_looks_at_the_nodes_then_runs_the_script(machine: StandIns, tmp_path: Path) -> None:
+    settings = {"NNODES": "3", "GPUS": "4", "N": "6", "OUT": "a b"}
+    calls = machine.succeed(MULTINODE / "submit.sh", "run.sh", "some=[1, 8]", "other='$x'", **settings)
+    check, train = (call.arguments for call in calls if call.program == "python")
     assert check == ["-m", "verl_maxpo", "doctor", "--nodes", "3", "--gpus", "4", "--wait", "60"]
     overrides = ["trainer.nnodes=3", "trainer.n_gpus_per_node=4", "some=[1, 8]", "other='$x'"]
     assert train == ["train", "N=6", f"OUT={tmp_path}/a b", str(tmp_path), *overrides]
 
 
-def test_a_job_does_not_train_where_the_doctor_objects(machine: Any, tmp_path: Path) -> None:
-    result = machine("submit.sh", "run.sh", STOP="verl_maxpo doctor")
+def test_a_job_does_not_train_where_the_doctor_objects(machine: StandIns) -> None:
+    result = machine.run(MULTINODE / "submit.sh", "run.sh", FAIL="verl_maxpo doctor")
     assert result.returncode == 1
     assert "The same command goes on from the last checkpoint" in result.stderr
-    assert len(calls(tmp_path)) == 1
+    assert len([call for call in machine.calls if call.program == "python"]) == 1
 
 
-def test_without_a_cluster_the_error_says_how_to_start_one(machine: Any, tmp_path: Path) -> None:
-    result = machine("submit.sh", "run.sh", RAY_ADDRESS="http://h:1", FAIL="job list --address http://h:1")
+def test_without_a_cluster_the_error_says_how_to_start_one(machine: StandIns) -> None:
+    result = machine.run(
+        MULTINODE / "submit.sh", "run.sh", RAY_ADDRESS="http://h:1", FAIL="job list --address http://h:1"
+    )
     assert result.returncode == 1
     assert "no Ray cluster answers at RAY_ADDRESS=http://h:1" in result.stderr
     assert "start one with examples/multinode/ray_node.sh" in result.stderr
 
 
-def test_run_script_that_is_not_there(machine: Any) -> None:
-    assert "no such run script: nothing.sh" in machine("submit.sh", "nothing.sh").stderr
-    assert "usage: submit.sh RUN_SCRIPT" in machine("submit.sh").stderr
+def test_run_script_that_is_not_there(machine: StandIns) -> None:
+    assert "no such run script: nothing.sh" in machine.run(MULTINODE / "submit.sh", "nothing.sh").stderr
+    assert "usage: submit.sh RUN_SCRIPT" in machine.run(MULTINODE / "submit.sh").stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["worker"], ["worker", "10.0.0.1"], ["tail"]])
-def test_node_without_a_place(machine: Any, arguments: list[str]) -> None:
-    result = machine("ray_node.sh", *arguments)
+def test_node_without_a_place(machine: StandIns, arguments: list[str]) -> None:
+    result = machine.run(MULTINODE / "ray_node.sh", *arguments)
     assert result.returncode == 2
     assert "usage: ray_node.sh head" in result.stderr
 
 
-def test_node_without_the_plugin_does_not_join(machine: Any) -> None:
-    assert machine("ray_node.sh", "worker", "10.0.0.1:6379").returncode == 0
-    assert machine("ray_node.sh", "worker", "10.0.0.1:6379", STOP="verl_maxpo doctor --no-ray").returncode == 1
+def test_node_without_the_plugin_does_not_join(machine: StandIns) -> None:
+    assert machine.run(MULTINODE / "ray_node.sh", "worker", "10.0.0.1:6379").returncode == 0
+    assert (
+        machine.run(MULTINODE / "ray_node.sh", "worker", "10.0.0.1:6379", FAIL="verl_maxpo doctor --no-ray").returncode
+        == 1
+    )
 
 
 @pytest.fixture

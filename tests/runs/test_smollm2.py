@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from verl_maxpo.cli import main
 
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+
 RECIPE = EXAMPLES / "smollm2"
 SMALL = [
     "data.train_batch_size=2",
@@ -46,7 +48,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-@pytest.mark.slow
 def test_a_real_model_trains_on_the_cpu(model: Path, tmp_path: Path) -> None:
     settings = {"MODEL": model, "OUT": tmp_path / "out", "DATA": tmp_path / "data", "STEPS": 2, "PLATFORM": "cpu"}
     environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
@@ -68,7 +69,6 @@ def test_a_real_model_trains_on_the_cpu(model: Path, tmp_path: Path) -> None:
     assert not {"timeout", "crash"} & {sample["status"] for sample in samples}
 
 
-@pytest.mark.slow
 def test_the_warm_start_saves_a_model_that_has_learned_the_form(model: Path, tmp_path: Path) -> None:
     local = [f"{split}={SAMPLES / 'gsm8k'}_{split}.jsonl" for split in ("train", "test")]
     assert main(["prepare", "gsm8k", "--local", *local, "--out", str(tmp_path / "data")]) == 0
