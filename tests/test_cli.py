@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -70,6 +73,18 @@ def test_unusable_arguments_end_with_2(
     assert "error: " in shown.err
     assert message in shown.err
     assert not re.search(r"\b_\w", shown.err)
+
+
+def test_a_reader_who_has_enough_ends_it_quietly(tmp_path: Path) -> None:
+    """As in ``| head -1``."""
+    dump = tmp_path / "a.jsonl"
+    dump.write_text("".join(f'{{"input": "{i}", "score": {i % 2}}}\n' for i in range(8)))
+    command = [sys.executable, "-m", "verl_maxpo", "evaluate", str(dump)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(

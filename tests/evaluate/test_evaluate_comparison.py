@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from verl_maxpo import pass_at_k
 from verl_maxpo.cli import main
 from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.dumps import read_runs
-from verl_maxpo.evaluate.estimates import paired_proportion_interval, proportion_interval
+from verl_maxpo.evaluate.estimates import mean_interval, paired_proportion_interval, proportion_interval
 from verl_maxpo.evaluate.results import G_PASS, METRICS, Comparison
 from verl_maxpo.evaluate.tables import tables
 
@@ -320,3 +321,160 @@ def test_a_k_that_nothing_has_ends_with_2(tmp_path: Path, capsys: pytest.Capture
     assert "no prompt has 8 samples: nothing is shown for k=8" in capsys.readouterr().err
     assert main(["choose-k", str(run / "validation"), "--k", "4"]) == 2
     assert "k=4 is not shown for n=4, as it needs k + 1 responses" in capsys.readouterr().err
+
+
+def test_prompts_of_equal_text_count_apart(tmp_path: Path) -> None:
+    """As verl's V1 trainer writes them; in the other run the uids are others, and the order."""
+    for name, right in [("a", {"cat": 0, "dog": 1, "cow": 4}), ("b", {"cow": 4, "dog": 3, "cat": 0})]:
+        run = write_dump(tmp_path / name, 1, {})
+        rows = [
+            {
+                "uid": f"{name}{number:031x}_{i}_0",
+                "input": "<image>",
+                "gts": gold,
+                "score": float(i < c),
+                "output": str(i),
+            }
+            for number, (gold, c) in enumerate(right.items())
+            for i in range(4)
+        ]
+        (run / "validation" / "1.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = comparison_of(tmp_path / "a", tmp_path / "b")
+    assert only(result.estimates, run="a", metric="pass@k", k=2).value == pytest.approx((0 + 0.5 + 1) / 3)
+    row = only(result.differences, metric="pass@k", k=1)
+    assert row.interval == paired_proportion_interval(np.array([0, 0.5, 0]))  # the same problems side by side
+    assert result.notes == []
+
+
+@pytest.mark.parametrize(
+    ("others", "note"),
+    [
+        ({"b": (1, {"q": 1})}, "all: a and b share no prompt and are not compared"),
+        ({"a": (2, {"q": 1})}, "all: steps 2 and 1 of a share no prompt and are not compared"),
+        ({"b-seed0": (1, {"q": 1}), "b-seed1": (1, {"r": 1})}, "all: a and b share no prompt and are not compared"),
+    ],
+)
+@pytest.mark.parametrize("reference", [None, "a"])
+def test_sides_without_a_common_prompt_say_so(
+    tmp_path: Path, others: dict[str, tuple[int, dict[str, int]]], note: str, reference: str | None
+) -> None:
+    runs = [write_dump(tmp_path / "a", 1, {"p": 1})]
+    runs += [write_dump(tmp_path / name, step, correct) for name, (step, correct) in others.items()]
+    result = compare(read_runs(list(dict.fromkeys(runs))), reference=reference)
+    assert result.differences == result.matchings == []
+    assert result.notes == [note]
+
+
+def test_runs_without_a_common_data_source_say_so(tmp_path: Path) -> None:
+    runs = [write_dump(tmp_path / name, 1, {"p": 1}, data_source=f"source of {name}") for name in "ab"]
+    result = comparison_of(*runs)
+    assert result.differences == []
+    assert result.notes == ["a and b have no data source in common (source of a; source of b) and are not compared"]
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+def test_responses_without_an_answer_do_not_vote(tmp_path: Path, empty: str | None) -> None:
+    answers = {
+        "one of four": ["7", empty, empty, empty],
+        "nobody": [empty] * 4,
+        "two of four": ["7", "8", empty, empty],
+    }
+    rows = [
+        {"input": name, "score": float(answer == "7"), "answer": answer, "output": f"{i}"}
+        for name, given in answers.items()
+        for i, answer in enumerate(given)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = comparison_of(tmp_path / "a.jsonl", ks=[1, 4])
+    assert only(result.estimates, metric="maj@k", k=4).value == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert only(result.estimates, metric="maj@k", k=1).value == pytest.approx((1 / 4 + 0 + 1 / 4) / 3)
+
+
+def selected(rewards: list[float], scores: list[float], k: int) -> float:
+    """Of every subset the reward of the one with the largest score, ties shared."""
+    best = []
+    for subset in combinations(range(len(rewards)), k):
+        top = max(scores[i] for i in subset)
+        best.append(np.mean([rewards[i] for i in subset if scores[i] == top]))
+    return float(np.mean(best))
+
+
+@pytest.mark.parametrize("score", [None, 2.0])
+def test_what_a_judge_selects(tmp_path: Path, score: float | None) -> None:
+    """With rewards of 0 and 1, and beside them with scores of their own; the gap is to the best of k."""
+    judged = {"p": [3, 2, 2, 1], "q": [1, 1, 1, 1], "r": [None, 5, None, 0]}
+    right = {"p": [0, 1, 0, 1], "q": [1, 0, 0, 0], "r": [1, 0, 0, 1]}
+    rows = [
+        {"input": name, "acc": c, "score": c if score is None else c * score + 1, "judge": judge, "output": str(i)}
+        for name in judged
+        for i, (c, judge) in enumerate(zip(right[name], judged[name], strict=True))
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = compare(read_runs([tmp_path / "a.jsonl"], "judge"), select_by="judge")
+    best = "pass@k" if score is None else "max@k"
+    for k in result.ks:
+        expected = [
+            selected(
+                [c if score is None else c * score + 1 for c in right[name]], [-1 if j is None else j for j in of], k
+            )
+            for name, of in judged.items()
+        ]
+        row = only(result.estimates, metric="selected@k", k=k)
+        assert row.value == pytest.approx(np.mean(expected))
+        assert row.interval == (proportion_interval if score is None else mean_interval)(np.array(expected))
+        gap = only(result.estimates, metric="gap@k", k=k)
+        assert gap.value == pytest.approx(only(result.estimates, metric=best, k=k).value - np.mean(expected))
+    assert result.notes == [
+        "all: 2 of 12 samples have no number in `judge`: they are selected only where all of k have none"
+    ]
+
+
+def test_a_judge_who_knows_the_score_leaves_no_gap(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_dump(tmp_path / "a", 1, {"p": 1, "q": 3})
+    assert main(["evaluate", str(run), "--select-by", "score", "--json", str(tmp_path / "a.json")]) == 0
+    rows = json.loads((tmp_path / "a.json").read_text())["estimates"]
+    of = {metric: [row["value"] for row in rows if row["metric"] == metric] for metric in METRICS}
+    assert of["selected@k"] == pytest.approx(of["pass@k"])
+    assert of["gap@k"] == pytest.approx([0, 0, 0])
+    shown = capsys.readouterr().out
+    assert [title for title in ("pass@k", "selected@k", "gap@k", "maj@k") if f"{title}\n" in shown] == [
+        "pass@k",
+        "selected@k",
+        "gap@k",
+    ]
+    assert "the one of k responses with the largest `score`" in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_a_vote_gets(tmp_path: Path, binary: bool) -> None:
+    """Of correctness where it is known, else of scores, with the gap to the best of k."""
+    scores = [1.0, 0.0, 0.0, 0.0] if binary else [0.75, 0.25, 0.25, 0.0]
+    rows = [{"input": "p", "score": s, "answer": a} for s, a in zip(scores, ["7", "8", "8", None], strict=True)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = compare(read_runs([tmp_path / "a.jsonl"], "vote"), select_by="vote")
+    assert only(result.estimates, metric="maj@k", k=4).value == scores[1]
+    assert only(result.estimates, metric="gap@k", k=4).value == scores[0] - scores[1]
+    assert ("selected@k" in {row.metric for row in result.estimates}) is False
+
+
+def test_what_cannot_select_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_dump(tmp_path / "a", 1, {"p": 1})
+    empty = write_dump(tmp_path / "b", 1, {"p": 1}, answer="")
+    for path, by, message in [
+        (run, "judge", "--select-by judge needs a column with numbers: "),
+        (run, "vote", "--select-by vote needs the answers in a column `answer`"),
+        (empty, "vote", "and none with an answer"),
+    ]:
+        assert main(["evaluate", str(path), "--select-by", by]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_how_verification_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, status in enumerate(["ok", "no_answer"]):
+        write_dump(tmp_path / f"a-seed{seed}", 1, {"p": 1}, status=status)
+    write_dump(tmp_path / "old", 1, {"p": 1}, format_ok=1.0, unscored=0.0)
+    assert main(["evaluate", *map(str, sorted(tmp_path.iterdir())), "--metrics", "status"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["run", "ok", "no_answer", "unparseable", "timeout", "crash", "refused"] in lines
+    assert ["a", ".500", ".500", ".000", ".000", ".000", ".000"] in lines
+    assert ["old"] in lines

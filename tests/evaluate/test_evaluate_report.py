@@ -17,6 +17,8 @@ from verl_maxpo.cli.common import write_json
 from verl_maxpo.evaluate import plots, summary
 from verl_maxpo.evaluate.comparison import compare
 from verl_maxpo.evaluate.dumps import read_runs
+from verl_maxpo.evaluate.figures import figures
+from verl_maxpo.evaluate.names import labels_of
 from verl_maxpo.evaluate.problems import SHOWN, changes
 from verl_maxpo.evaluate.report import write_report
 from verl_maxpo.evaluate.settings import schedule_of
@@ -258,3 +260,71 @@ def test_the_page_without_scripts(browser: Any, report: Path) -> None:
     assert not page.locator("input").first.is_visible()
     assert page.locator(".problem summary").first.is_visible()
     context.close()
+
+
+def test_runs_are_named_as_people_write_them() -> None:
+    for names, labels in [
+        (["maxpo-k4-n8-lr1.5e-4-seed0", "grpo-n8-lr1e-6-seed1"], ["MaxPO, k=4, lr 1.5e-4", "GRPO, lr 1e-6"]),
+        (
+            ["maxpo-kall-n8-lr1e-6", "maxpo-k1_8-n16-lr1e-6-warm-up"],
+            ["MaxPO, k=all, n=8, lr 1e-6", "MaxPO, k=1_8, n=16, lr 1e-6, warm-up"],
+        ),
+        (["out/loo_minus_one-k2-n4-lr2e-5-seed0/x"], ["out/loo_minus_one, k=2, lr 2e-5/x"]),
+        (["base", "maxpo-k4", "a-n8-lrx"], ["base", "maxpo-k4", "a-n8-lrx"]),
+        (["maxpo-n8-lr1e-6", "MaxPO, lr 1e-6"], ["maxpo-n8-lr1e-6", "MaxPO, lr 1e-6"]),
+    ]:
+        assert labels_of(names) == labels
+
+
+def run_of_recipe(folder: Path, name: str, right: int, n: int = 16) -> Path:
+    return write_dump(folder / name, 5, {f"p{i}": right for i in range(40)}, n=n)
+
+
+@pytest.mark.parametrize("source", ["settings", "Hydra", "Hydra in the run", "name"])
+def test_the_headline_is_at_the_k_that_was_trained_and_at_1(tmp_path: Path, source: str) -> None:
+    names = ("grpo-n8-lr1e-6-seed0", "maxpo-k4-n8-lr1e-6-seed0") if source == "name" else ("grpo", "maxpo")
+    runs = [run_of_recipe(tmp_path, name, right) for name, right in zip(names, (2, 4), strict=True)]
+    for run, estimator, k in zip(runs, ("grpo", "maxpo"), ("", "4"), strict=True):
+        if source == "settings":
+            (run / "settings").write_text(f"MODEL=m/x\nK={k}\n")
+        elif source != "name":
+            config = run / ("hydra" if source == "Hydra" else "") / ".hydra" / "config.yaml"
+            config.parent.mkdir(parents=True)
+            config.write_text(
+                "recipe: {k: 4, model: m/x}\n"
+                f"algorithm: {{adv_estimator: {estimator}, maxpo: {{k: '${{recipe.k}}'}}}}\n"
+                "actor_rollout_ref: {model: {path: '${recipe.model}'}}\n"
+                "trainer: {other: '${oc.env:NOT_SET_HERE}'}\n"
+            )
+    read = read_runs(runs)
+    result = compare(read)
+    assert list(result.trained.values()) == [[4]]
+    assert re.match(r"pass@4 at step 5: .* pass@1 at step 5: ", summary.result(result))
+    said = summary.facts(result, read)
+    assert "trained with K = 4 (" in said
+    assert said.startswith("model m/x" if source != "name" else "trained")
+    assert summary.result(compare(read, [2, 8])).startswith("pass@8")  # as asked
+
+
+def test_a_trained_k_between_the_powers_of_two_is_shown(tmp_path: Path) -> None:
+    runs = [run_of_recipe(tmp_path, name, 1) for name in ("maxpo-k6-n8-lr1e-6-seed0", "maxpo-k32-n64-lr1e-6-seed0")]
+    result = compare(read_runs(runs))
+    assert result.ks == [1, 2, 4, 6, 8, 16]
+    assert result.headline_ks("all") == [6, 1]
+
+
+def test_the_headline_is_about_what_is_deployed(tmp_path: Path) -> None:
+    runs = [run_of_recipe(tmp_path, f"maxpo-k4-n8-lr1e-6-{tag}-seed0", right) for tag, right in [("a", 2), ("b", 4)]]
+    result = compare(read_runs(runs, "score"), select_by="score")
+    assert summary.result(result).startswith("selected@4 at step 5: ")
+
+
+def test_axes_use_their_room(tmp_path: Path) -> None:
+    """Weak models have their problems in a corner of all shares."""
+    runs = [write_dump(tmp_path / name, 5, {"p": a, "q": b}, n=16) for name, a, b in [("a", 0, 2), ("b", 1, 4)]]
+    read = read_runs(runs)
+    result = compare(read)
+    *_, scatter = figures(result, "all", list(changes(result, read)))
+    [view] = scatter.views
+    assert view.layout["xaxis.range"] == pytest.approx([-0.06 / 8, 1.06 / 8])
+    assert view.layout["yaxis.range"] == pytest.approx([(1 - 0.18) / 16, (4 + 0.18) / 16])

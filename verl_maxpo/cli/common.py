@@ -46,8 +46,9 @@ def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
 
     console = Console(markup=False, emoji=False, highlight=False, width=WIDTH)
     for table in tables:
-        for part in table.rich():
-            console.print(part)
+        with console.capture() as text:  # a pipe that breaks is for the command line to handle
+            console.print(*table.rich(), sep="")
+        print(text.get(), end="")
     if legend:
         print(textwrap.fill(legend, WIDTH))
     sys.stdout.flush()
