@@ -1,11 +1,12 @@
 """Train a small language model for the best of K: MaxPO in one file of plain PyTorch, without verl.
 
-    python examples/quickstart/prepare.py --task hidden_digit --out outputs/hidden_digit      # the starting model
-    python examples/pytorch/train.py --task hidden_digit --model outputs/hidden_digit/model --k 4 --out outputs/maxpo
+    start=examples/quickstart/start/hidden_digit-335k-seed0
+    python examples/pytorch/train.py --task hidden_digit --model $start --k 4 --out outputs/maxpo
 
 Each step samples n responses to some prompts, scores them, turns the rewards of each prompt into advantages and makes
 one update; being on-policy, it needs neither a ratio nor clipping. ``OUT/log.jsonl`` holds the settings, then for every
-evaluation the number of right samples of every held-out problem. A run that was stopped goes on where it was.
+evaluation the number of right samples of every held-out problem. A run that was stopped goes on where it was. The tasks
+are in tasks.py; any causal language model of transformers can learn them.
 """
 
 from __future__ import annotations
@@ -13,22 +14,18 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from tasks import NAMES, Problem, make_task
 from torch import Tensor
-from transformers import AutoTokenizer, DynamicCache, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from verl_maxpo import max_at_k, max_at_k_advantages
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
-from countdown import Problem, draw_problem, expressions, questions
-
-RESPONSE_LENGTH = 8  # four digits, three operators and the end
-SAMPLES = 32  # of each held-out prompt in an evaluation
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -43,48 +40,86 @@ def advantages(rewards: Tensor, estimator: str, k: list[str]) -> Tensor:
     return max_at_k_advantages(rewards, "all" if k == ["all"] else [int(one) for one in k], baseline=estimator)
 
 
-def reward(answer: str, problem: Problem, graded: bool = False) -> float:
-    """Score an answer: 1 for the target, and if graded 1/(1 + distance) for every valid expression."""
-    value = expressions(problem.digits).get(answer)
-    if value is None or not graded:
-        return float(value == problem.target)
-    return 1 / (1 + abs(value - problem.target))
+class Prompts(NamedTuple):
+    """Tokens of prompts, padded on the left, and 1 where they are not padding, ``[prompts, length]`` each."""
+
+    tokens: Tensor
+    mask: Tensor
+
+    def at(self, rows: Tensor | slice) -> Prompts:
+        """Return some of them."""
+        return Prompts(self.tokens[rows], self.mask[rows])
 
 
 class Policy:
-    """A language model that answers prompts of equal length."""
+    """A language model that reads a prompt once for all the responses to it."""
 
-    def __init__(self, folder: str, device: str = DEVICE) -> None:
-        self.model = Qwen2ForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.end, self.characters = tokenizer.eos_token_id, tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self.token_of = {character: token for token, character in enumerate(self.characters)}
+    def __init__(self, folder: str, device: str = DEVICE, bf16: bool = False) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self.end, self.bf16 = self.tokenizer.eos_token_id, bf16
 
-    def encode(self, problems: list[Problem]) -> Tensor:
-        """Return the tokens of their prompts, ``[prompts, length]``."""
-        return torch.tensor([[self.token_of[c] for c in one.prompt] for one in problems], device=self.model.device)
+    def encode(self, problems: Sequence[Problem]) -> Prompts:
+        """Return the prompts of problems, each as a user's message in the model's template."""
+        chats = [[{"role": "user", "content": problem.prompt}] for problem in problems]
+        texts = self.tokenizer.apply_chat_template(chats, tokenize=False, add_generation_prompt=True)
+        given = self.tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+        return Prompts(given.input_ids.to(self.model.device), given.attention_mask.to(self.model.device))
 
-    def decode(self, responses: Tensor) -> list[str]:
-        """Return the text of responses up to their end."""
-        texts = ["".join(self.characters[token] for token in response) for response in responses.tolist()]
-        return [text.split(self.characters[self.end])[0] for text in texts]
+    def decode(self, responses: Tensor) -> list[str | None]:
+        """Return the texts of responses up to their end; None for those that have no end."""
+        rows = responses.tolist()
+        texts = self.tokenizer.batch_decode([row[: row.index(self.end)] if self.end in row else [] for row in rows])
+        return [text if self.end in row else None for row, text in zip(rows, texts, strict=True)]
+
+    def read(self, prompts: Prompts, owners: Tensor, temperature: float) -> tuple[Tensor, DynamicCache]:
+        """Read each prompt once; return logits and cache after it, repeated for every response.
+
+        Args:
+            prompts: The prompts.
+            owners: Which prompt each response belongs to, ``[responses]``.
+            temperature: Of sampling, which divides the logits.
+        """
+        cache, positions = DynamicCache(), (prompts.mask.cumsum(dim=1) - 1).clamp(min=0)
+        where = {"attention_mask": prompts.mask, "position_ids": positions, "past_key_values": cache}
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.model(prompts.tokens, **where, logits_to_keep=1).logits[:, -1]
+        cache.batch_select_indices(owners)  # gradients flow through it
+        return logits[owners].to(self.model.dtype) / temperature, cache
+
+    def read_on(self, prompts: Prompts, owners: Tensor, tokens: Tensor, cache: DynamicCache, done: int = 0) -> Tensor:
+        """Read tokens of responses, ``[responses, length]``, after the prompts and ``done`` tokens; return logits."""
+        mask, length = prompts.mask[owners], tokens.shape[1]
+        positions = mask.sum(dim=1, keepdim=True) + torch.arange(done, done + length, device=mask.device)
+        mask = torch.cat([mask, mask.new_ones(len(mask), done + length)], dim=1)
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.model(tokens, attention_mask=mask, position_ids=positions, past_key_values=cache).logits
+        return logits.to(self.model.dtype)
 
     @torch.no_grad()
-    def sample(self, prompts: Tensor, n: int, temperature: float, generator: torch.Generator) -> Tensor:
-        """Draw n responses to each prompt, ``[prompts * n, RESPONSE_LENGTH]``; a prompt is read once for all n."""
-        cache, tokens = DynamicCache(), []
-        logits = self.model(prompts, past_key_values=cache, logits_to_keep=1).logits[:, -1].repeat_interleave(n, dim=0)
-        cache.batch_repeat_interleave(n)
-        for position in range(RESPONSE_LENGTH):
-            tokens.append(torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator))
-            if position < RESPONSE_LENGTH - 1:
-                logits = self.model(tokens[-1], past_key_values=cache).logits[:, -1]
+    def sample(self, prompts: Prompts, n: int, length: int, temperature: float, generator: torch.Generator) -> Tensor:
+        """Draw n responses to each prompt, ``[prompts * n, length]`` or less if all of them end before."""
+        owners = torch.arange(len(prompts.tokens), device=prompts.tokens.device).repeat_interleave(n)
+        logits, cache = self.read(prompts, owners, temperature)
+        tokens: list[Tensor] = []
+        ended = torch.zeros(len(owners), 1, dtype=torch.bool, device=logits.device)
+        while len(tokens) < length and not ended.all():
+            if tokens:
+                logits = self.read_on(prompts, owners, tokens[-1], cache, len(tokens) - 1)[:, -1] / temperature
+            drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            tokens.append(drawn.masked_fill(ended, self.end))
+            ended = ended | (tokens[-1] == self.end)
         return torch.cat(tokens, dim=1)
 
-    def log_probs(self, prompts: Tensor, responses: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def log_probs(
+        self, prompts: Prompts, owners: Tensor, responses: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
         """Return the log-probability of each token and the entropy at its place, ``[responses, length]`` each."""
-        tokens = torch.cat([prompts, responses], dim=1)[:, :-1]
-        logits = self.model(tokens, use_cache=False, logits_to_keep=RESPONSE_LENGTH).logits / temperature
+        first, cache = self.read(prompts, owners, temperature)
+        logits = first[:, None]
+        if responses.shape[1] > 1:
+            rest = self.read_on(prompts, owners, responses[:, :-1], cache) / temperature
+            logits = torch.cat([logits, rest], dim=1)
         log_probs = logits.log_softmax(-1)
         return log_probs.gather(-1, responses[..., None])[..., 0], -(log_probs.exp() * log_probs).sum(-1)
 
@@ -98,50 +133,74 @@ class Trainer:
     """One run."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.policy, self.step = args, Policy(args.model), 0
-        self.start = Policy(args.model) if args.kl else None
-        self.train, self.held_out = questions("hidden_digit" if args.task == "hidden_digit" else "countdown")
-        self.optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=args.lr, weight_decay=0.01)
+        self.args, self.policy, self.step = args, Policy(args.model, bf16=args.bf16), 0
+        self.start = Policy(args.model, bf16=args.bf16) if args.kl else None
+        options = {name: getattr(args, name) for name in ("size", "data", "train", "held_out", "seed")}
+        self.task = make_task(args.task, **options)
+        self.length = args.length or self.task.length
+        self.optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
         self.rng, self.generator = random.Random(args.seed), torch.Generator(DEVICE).manual_seed(args.seed)
+
+    def answers(self, prompts: Prompts, n: int, temperature: float, generator: torch.Generator) -> tuple[Tensor, Any]:
+        """Sample some prompts at a time; return all responses and their texts, None where the limit cut them off."""
+        parts = torch.arange(len(prompts.tokens)).split(max(1, self.args.rows // n))
+        given = [self.policy.sample(prompts.at(p), n, self.length, temperature, generator) for p in parts]
+        longest = max(part.shape[1] for part in given)
+        padded = [torch.nn.functional.pad(p, (0, longest - p.shape[1]), value=self.policy.end) for p in given]
+        responses = torch.cat(padded)
+        return responses, self.policy.decode(responses)
+
+    def worth(self, problem: Problem, answer: str | None) -> float:
+        """Return the reward of an answer, 0 if it was cut off."""
+        return 0.0 if answer is None else self.task.reward(problem, answer)
 
     def update(self) -> dict[str, float]:
         """Sample, score, make one update and return what happened."""
         args, policy = self.args, self.policy
-        asked = [draw_problem(self.rng.choice(self.train), self.rng) for _ in range(args.prompts)]
-        prompts, asked = policy.encode(asked), [problem for problem in asked for _ in range(args.n)]
-        responses = policy.sample(prompts, args.n, args.temperature, self.generator)
-        scored = [reward(*pair, args.task == "closest") for pair in zip(policy.decode(responses), asked, strict=True)]
-        rewards = torch.tensor(scored, device=DEVICE)
+        asked = self.task.draw(self.rng, self.step, args.prompts)
+        prompts = policy.encode(asked)
+        responses, texts = self.answers(prompts, args.n, args.temperature, self.generator)
+        scored = [self.worth(asked[i // args.n], text) for i, text in enumerate(texts)]
+        rewards = torch.tensor(scored, device=DEVICE).view(-1, args.n)
         k = args.then_k if args.switch_step and self.step >= args.switch_step else args.k
-        advantage = advantages(rewards.view(-1, args.n), args.estimator, k).view(-1, 1)
-        mask = policy.mask(responses)
-        rows = (advantage[:, 0] != 0) | bool(args.entropy or args.kl)  # others have no gradient
-        rows[0] = True  # there may be none
-        prompts, responses = prompts.repeat_interleave(args.n, dim=0)[rows], responses[rows]
-        log_probs, entropy = policy.log_probs(prompts, responses, args.temperature)
+        advantage, mask = advantages(rewards, args.estimator, k), policy.mask(responses)
+        self.optimizer.param_groups[0]["lr"] = args.lr * min(1, (self.step + 1) / 5)
+        self.optimizer.zero_grad()
+        rows = ((advantage.view(-1) != 0) | bool(args.entropy or args.kl)).nonzero()[:, 0]  # others have no gradient
+        if len(rows):
+            for part in rows.split(args.update_rows):
+                self.loss(prompts, responses, advantage.view(-1, 1), mask, part).backward()
+            torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
+            self.optimizer.step()
+        self.step += 1
+        means = {"reward": rewards, "signal": advantage.any(dim=1), "solved": (rewards == 1).any(dim=1)}
+        means |= {"ended": (responses == policy.end).any(dim=1), "length": mask.sum(dim=1)}
+        return {name: value.float().mean().item() for name, value in means.items()}
+
+    def loss(self, prompts: Prompts, responses: Tensor, advantage: Tensor, mask: Tensor, rows: Tensor) -> Tensor:
+        """Return what some responses add to the loss, a mean over all tokens of all responses."""
+        args = self.args
+        read, owners = (rows // args.n).unique(return_inverse=True)
+        given = (prompts.at(read), owners, responses[rows], args.temperature)
+        log_probs, entropy = self.policy.log_probs(*given)
         loss = -advantage[rows] * log_probs - args.entropy * entropy
         if self.start:  # of the KL divergence's low-variance estimate e^x - x - 1, whose gradient this has
             with torch.no_grad():
-                ratio = (self.start.log_probs(prompts, responses, args.temperature)[0] - log_probs).exp()
+                ratio = (self.start.log_probs(*given)[0] - log_probs).exp()
             loss = loss + args.kl * (1 - ratio) * log_probs
-        self.optimizer.param_groups[0]["lr"] = args.lr * min(1, (self.step + 1) / 5)
-        self.optimizer.zero_grad()
-        ((loss * mask[rows]).sum() / mask.sum()).backward()
-        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.step += 1
-        return {"reward": rewards.mean().item(), "signal": advantage.view(-1, args.n).any(dim=1).float().mean().item()}
+        total: Tensor = (loss * mask[rows]).sum() / mask.sum()
+        return total
 
     def evaluate(self, temperature: float = 1.0) -> dict[str, Any]:
-        """Count the right samples of every held-out problem, in the order of the questions and their problems."""
-        generator, graded = torch.Generator(DEVICE).manual_seed(1), self.args.task == "closest"
-        parts = torch.split(self.policy.encode([question[0] for question in self.held_out]), 75)
-        answers = [a for p in parts for a in self.policy.decode(self.policy.sample(p, SAMPLES, temperature, generator))]
-        given = [(q, answers[i * SAMPLES : (i + 1) * SAMPLES]) for i, q in enumerate(self.held_out)]
-        result: dict[str, Any] = {"step": self.step, "temperature": temperature, "samples": SAMPLES}
-        result["successes"] = [sum(int(reward(a, p)) for a in texts) for question, texts in given for p in question]
-        if graded:
-            rewards = torch.tensor([[reward(a, question[0], graded) for a in texts] for question, texts in given])
+        """Count the right samples of every held-out problem, in the order of the prompts and their problems."""
+        generator, held_out, samples = torch.Generator(DEVICE).manual_seed(1), self.task.held_out, self.args.samples
+        prompts = self.policy.encode([question[0] for question in held_out])
+        texts = self.answers(prompts, samples, temperature, generator)[1]
+        given = [(q, texts[i * samples : (i + 1) * samples]) for i, q in enumerate(held_out)]
+        result: dict[str, Any] = {"step": self.step, "temperature": temperature, "samples": samples}
+        result["successes"] = [sum(self.worth(p, t) == 1 for t in texts) for q, texts in given for p in q]
+        if self.task.graded:
+            rewards = torch.tensor([[self.worth(q[0], text) for text in texts] for q, texts in given])
             result["max_at_k"] = {k: [round(v, 4) for v in max_at_k(rewards, k).tolist()] for k in (1, 2, 4, 8, 16)}
         return result
 
@@ -161,9 +220,10 @@ class Trainer:
         while self.step < args.steps:
             began, until = time.time(), min(args.steps, self.step + args.eval_every)
             done = [self.update() for _ in range(self.step, until)]
+            seconds = round((time.time() - began) / len(done), 3)
             means = {name: round(sum(one[name] for one in done) / len(done), 4) for name in done[0]}
             more = args.final_temperatures if self.step == args.steps else []
-            result = {**self.evaluate(), **means, "seconds_per_step": round((time.time() - began) / len(done), 3)}
+            result = {**self.evaluate(), **means, "seconds_per_step": seconds}
             lines += [json.dumps(one) for one in [result, *map(self.evaluate, more)]]
             state = {"step": self.step, "lines": lines, "rng": [self.rng.getstate(), self.generator.get_state()]}
             state |= {"optimizer": self.optimizer.state_dict(), "model": self.policy.model.state_dict()}
@@ -176,9 +236,9 @@ class Trainer:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="folder of the starting model, from prepare.py")
+    parser.add_argument("--model", required=True, help="folder of the starting model, or its name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--task", default="countdown", choices=["countdown", "hidden_digit", "closest"])
+    parser.add_argument("--task", default="countdown", choices=NAMES)
     parser.add_argument("--estimator", default="l2o", help="grpo, rloo, or a baseline of max@k")
     parser.add_argument("--k", nargs="+", default=["4"], help="one k, several for their mean, or all")
     parser.add_argument("--then-k", nargs="+", default=["1"], help="k from --switch-step on")
@@ -186,9 +246,15 @@ def main() -> None:
         ("switch-step", 0, "0 for never"), ("n", 8, "responses to a prompt"), ("prompts", 16, "in a step"),
         ("lr", 6e-5, "learning rate"), ("steps", 600, "in all"), ("eval-every", 100, "steps"), ("seed", 0, ""),
         ("temperature", 1.0, "of sampling"), ("entropy", 0.0, "weight of a bonus for the entropy of the tokens"),
-        ("kl", 0.0, "weight of the divergence from the start"),
+        ("kl", 0.0, "weight of the divergence from the start"), ("weight-decay", 0.01, "of AdamW"),
+        ("samples", 32, "of each held-out prompt in an evaluation"), ("size", 9, "of a maze"),
+        ("held-out", 256, "problems to evaluate on, but for the quickstart's tasks"),
+        ("train", 0, "problems of a fixed training set, 0 for all"), ("length", 0, "of a response, 0: the task's"),
+        ("rows", 2400, "responses that are sampled at once"), ("update-rows", 4096, "that are read at once"),
     ]:  # fmt: skip
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{meaning} (default: {default})")
+    parser.add_argument("--data", type=Path, default=Path("outputs/data/gsm8k"), help="folder of prepared data")
+    parser.add_argument("--bf16", action="store_true", help="products in bfloat16: for a GPU, or a CPU with AMX")
     parser.add_argument("--final-temperatures", type=float, nargs="*", default=[], help="of more final evaluations")
     args = parser.parse_args()
     torch.set_num_threads(1)

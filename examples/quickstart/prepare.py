@@ -1,11 +1,12 @@
 """Make the quickstart's data and the small language model that it starts from.
 
-    python prepare.py --out DIR [--task hidden_digit] [--size 30M]
+    python prepare.py --out DIR [--task hidden_digit] [--seed 1] [--size 30M] [--make]
 
 writes DIR/train.parquet and DIR/test.parquet in verl's schema and DIR/model in Hugging Face format: a Qwen2 of about
-335,000 parameters, trained for one to two minutes to write valid expressions that come near the target. It solves
-about one problem in ten at the first try and half of them within eight. The larger one, of 30 million parameters, wants
-a GPU. What exists already is kept. The tasks are those of countdown.py; DIR holds one of them.
+335,000 parameters that writes valid expressions which come near the target. It solves about one problem in ten at the
+first try and half of them within eight. The models of start/ are copied, so that everybody starts from the same one;
+others, and all with --make, are trained here: one to two minutes, or with 30 million parameters on a GPU. Files that
+exist already are kept. The tasks are those of countdown.py; DIR holds one of them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from countdown import TASKS, Problem, Question, draw_problem, expressions, quest
 from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
+START = Path(__file__).parent / "start"  # the models that come with the examples
 SEED = 0
 STEPS = 725
 BATCH_SIZE = 256
@@ -107,9 +109,11 @@ def draw_batch(train: list[Question], tokenizer: Qwen2Tokenizer, rng: random.Ran
     return {"input_ids": input_ids, "labels": labels}
 
 
-def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[Question], rate: float) -> None:
+def train_model(
+    model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[Question], rate: float, seed: int
+) -> None:
     """Train on demonstrations of the training problems."""
-    rng = random.Random(SEED)
+    rng = random.Random(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
     for step in range(STEPS):
         cosine = 0.5 * (1 + math.cos(math.pi * step / STEPS))
@@ -124,12 +128,12 @@ def train_model(model: Qwen2ForCausalLM, tokenizer: Qwen2Tokenizer, train: list[
             print(f"  warm start: step {step + 1:3d} of {STEPS}, loss {loss.item():.3f}", flush=True)
 
 
-def save_model(folder: Path, task: str, train: list[Question], size: Size) -> None:
+def save_model(folder: Path, task: str, train: list[Question], size: Size, seed: int = SEED) -> None:
     """Make, train and save model and tokenizer."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     tokenizer = make_tokenizer(task)
     model = make_model(tokenizer, size)
-    train_model(model, tokenizer, train, size.learning_rate)
+    train_model(model, tokenizer, train, size.learning_rate, seed)
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     model.save_pretrained(unfinished)
@@ -138,6 +142,12 @@ def save_model(folder: Path, task: str, train: list[Question], size: Size) -> No
         unfinished
     )
     unfinished.rename(folder)
+
+
+def shipped_model(task: str, size: str = "335k", seed: int = SEED) -> Path | None:
+    """Return the folder of a starting model that comes with the examples; None if it does not."""
+    folder = START / f"{task}-{size}-seed{seed}"
+    return folder if folder.exists() else None
 
 
 def save_problems(file: Path, split: str, rows: list[Problem]) -> None:
@@ -170,16 +180,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="see countdown.py (default: %(default)s)")
     parser.add_argument("--size", choices=SIZES, default="335k", help="of the model, in parameters (default: 335k)")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the model (default: %(default)s)")
+    parser.add_argument("--make", action="store_true", help="train the model here even if it is one of start/")
     arguments = parser.parse_args()
-    out, task = cast(Path, arguments.out), cast(str, arguments.task)
+    out, task, size, seed = arguments.out, arguments.task, arguments.size, arguments.seed
     out.mkdir(parents=True, exist_ok=True)
     train, test = questions(task)
     train_rows, test_rows = draw_rows(train, HIDDEN_DIGIT_ROWS), draw_rows(test, len(test))
     save_problems(out / "train.parquet", "train", train_rows)
     save_problems(out / "test.parquet", "test", test_rows)
     print(f"  {len(train_rows)} training and {len(test_rows)} held-out problems in {out}")
+    shipped = None if arguments.make else shipped_model(task, size, seed)
     if not (out / "model").exists():
-        save_model(out / "model", task, train, SIZES[arguments.size])
+        if shipped:
+            shutil.copytree(shipped, out / "model")
+        else:
+            save_model(out / "model", task, train, SIZES[size], seed)
     print(f"  starting model in {out / 'model'}")
 
 

@@ -15,8 +15,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from curves import Run, read_runs
-from sweep import about_this_machine, add_line, compact
+from curves import Run, compact, read_runs
+from sweep import about_this_machine, add_line
 
 from verl_maxpo.evaluate.settings import read_settings
 
@@ -39,7 +39,7 @@ def count_successes(dump: Path) -> dict[str, Any]:
     values = [[expressions(q[0].digits).get(text) for text in outputs[q[0].prompt]] for q in held_out]
     successes = [given.count(p.target) for question, given in zip(held_out, values, strict=True) for p in question]
     samples = len(values[0])
-    return {"step": int(dump.stem), "temperature": 1.0, "samples": samples, "successes": compact(successes)}
+    return {"step": int(dump.stem), "temperature": 1.0, "samples": samples, "successes": compact(successes, samples)}
 
 
 def line_of(run: Path) -> dict[str, Any]:

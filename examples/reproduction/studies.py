@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
 from curves import Run, best_checkpoint, scan_of
 
@@ -26,16 +27,21 @@ class Job:
     method: Method
     lr: float
     seed: int
+    start: int = 0  # seed of the starting model
 
     @property
     def name(self) -> str:
         """Its name among the runs of a study."""
-        return f"{self.method.name}-lr{self.lr:g}-seed{self.seed}"
+        return f"{self.method.name}-lr{self.lr:g}-seed{self.seed}" + (f"-start{self.start}" if self.start else "")
 
 
 @dataclass(frozen=True)
 class Study:
-    """A task, how long each run takes, and the methods in groups: one group has all its runs before the next starts."""
+    """A task, how long each run takes, and the methods in groups: one group has all its runs before the next starts.
+
+    The first group is the main comparison: only it runs from every starting model and at every rate that is best for
+    one of ``tuned_for``; the others run from the first starting model, at the rate that is best for the first k.
+    """
 
     task: str
     steps: int
@@ -44,42 +50,52 @@ class Study:
     seeds: Sequence[int] = SEEDS
     common: Mapping[str, object] = field(default_factory=dict)
     size: str = "335k"  # of the model
+    starts: Sequence[int] = (0,)  # seeds of the starting models
+    tuned_for: Sequence[int] = (8,)  # the k of pass@k by which the rate is chosen
 
     def methods(self) -> list[Method]:
         """Return the methods in order."""
         return [method for group in self.groups for method in group]
 
     def jobs(self, runs: Sequence[Run]) -> Iterator[Job]:
-        """Yield every job that can be named yet, finished ones too: the scan over rates, then seeds at the best."""
-        for group in self.groups:
-            like = [(method, self.best_rate(method, runs)) for method in group if method.like]
-            yield from (Job(method, rate, self.seeds[0]) for method, rate in like if rate is not None)
+        """Yield every job that can be named yet, finished ones too: the scan over rates, then seeds at the best.
+
+        Args:
+            runs: Those from the first starting model: they decide on the rates.
+        """
+        first = self.seeds[0]
+        for number, group in enumerate(self.groups):
+            starts, ks = (self.starts, self.tuned_for) if number == 0 else (self.starts[:1], self.tuned_for[:1])
+            like = [(method, self.best_rate(method, runs, ks[0])) for method in group if method.like]
+            yield from (Job(method, rate, first) for method, rate in like if rate is not None)
             for lr in self.rates:
-                yield from (Job(method, lr, self.seeds[0]) for method in group if not method.like)
-            best = {method: self.best_rate(method, runs) for method in group}
-            for method in group:
-                edge = [] if method.like else self._beyond_the_edge(best[method])
-                yield from (Job(method, lr, self.seeds[0]) for lr in edge)
-            for seed in self.seeds:
-                yield from (Job(method, rate, seed) for method, rate in best.items() if rate is not None)
+                yield from (Job(method, lr, first) for method in group if not method.like)
+            best = [(method, self.best_rate(method, runs, k)) for method, k in product(group, ks)]
+            found = [(method, rate) for method, rate in dict.fromkeys(best) if rate is not None]
+            for method, rate in found:
+                yield from (Job(method, lr, first) for lr in self._beyond_the_edge(method, rate, runs))
+            for start, seed in product(starts, self.seeds):
+                yield from (Job(method, rate, seed, start) for method, rate in found)
 
     def count(self) -> int:
-        """Return how many runs there are, but for those beyond an edge."""
-        return sum(len(self.seeds) + (0 if method.like else len(self.rates) - 1) for method in self.methods())
+        """Return how many runs there are if the rates are the same for every k, but for those beyond an edge."""
+        scans = sum(len(self.rates) - 1 for method in self.methods() if not method.like)
+        return scans + len(self.seeds) * (len(self.methods()) + len(self.groups[0]) * (len(self.starts) - 1))
 
-    def best_rate(self, method: Method, runs: Sequence[Run]) -> float | None:
-        """Return the rate whose best checkpoint has the largest pass@8 on the validation half; None before the scan."""
+    def best_rate(self, method: Method, runs: Sequence[Run], k: int = 8) -> float | None:
+        """Return the rate whose best checkpoint has the largest pass@k on the validation half; None before the scan."""
         if method.like:
-            return self.best_rate(next(other for other in self.methods() if other.name == method.like), runs)
+            return self.best_rate(next(other for other in self.methods() if other.name == method.like), runs, k)
         scanned = scan_of(runs, method.name)
         if not set(self.rates) <= set(scanned):
             return None
-        return max(scanned, key=lambda lr: best_checkpoint(scanned[lr], k=8).validation)
+        return max(scanned, key=lambda lr: best_checkpoint(scanned[lr], k).validation)
 
-    def _beyond_the_edge(self, best: float | None) -> list[float]:
-        if best == max(self.rates):
-            return [2 * best]
-        return [best / 2] if best == min(self.rates) else []
+    def _beyond_the_edge(self, method: Method, best: float, runs: Sequence[Run]) -> list[float]:
+        if method.like:
+            return []
+        scanned = scan_of(runs, method.name)
+        return [2 * best] * (best == max(scanned)) + [best / 2] * (best == min(scanned))
 
 
 GRPO = Method("grpo", {"estimator": "grpo"})
@@ -111,6 +127,8 @@ STUDIES = {
         steps=600,
         groups=[(GRPO, MAXPO, ALL), (*GRPO_VARIANTS, *OTHERS, *LARGE_GROUPS)],
         common={"final-temperatures": [1.25, 1.5, 2.0]},
+        starts=(0, 1),
+        tuned_for=(8, 1),
     ),
     "hidden_digit_30M": Study(
         task="hidden_digit",
@@ -118,8 +136,9 @@ STUDIES = {
         steps=600,
         groups=[(GRPO, MAXPO, ALL)],
         rates=(5e-6, 1e-5, 2.5e-6, 2e-5),
+        tuned_for=(8, 1),
     ),
-    "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS]),
+    "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS], tuned_for=(8, 1)),
     "closest": Study(
         task="closest",
         steps=300,

@@ -2,14 +2,16 @@
 
     nice python examples/reproduction/sweep.py hidden_digit --processes 2
 
-makes the starting model, says how much there is to do, and adds a line to results/STUDY.jsonl for every run that
-ends. It can be stopped at any time: runs that have ended are skipped by the next call, the others go on from their
-last evaluation. The learning rates come first; the other seeds run at the best of them.
+says how much there is to do and adds a line to results/STUDY.jsonl for every run that ends. It can be stopped at any
+time: runs that have ended are skipped by the next call, the others go on from their last evaluation. The learning rates
+come first; the other seeds run at the best of them. The runs start from the models of examples/quickstart/start, or
+from models made here where these have none; results from other starting models count as not done.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -17,30 +19,40 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from curves import RESULTS, read_runs
+from curves import RESULTS, Run, compact, read_runs
 from studies import STUDIES, Job, Study
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
+from prepare import shipped_model
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
 ENVIRONMENT["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"] = "1"  # products in TF32 on a GPU
 
 
-def start_of(study: Study, out: Path) -> Path:
-    """Return the folder of a study's starting model; make it if it is not there."""
+def start_of(study: Study, out: Path, seed: int = 0) -> Path:
+    """Return the folder of a study's starting model; make it if it is not shipped and not there."""
     task = "hidden_digit" if study.task == "hidden_digit" else "countdown"
-    folder = out / "start" / f"{task}-{study.size}"
+    if shipped := shipped_model(task, study.size, seed):
+        return shipped
+    folder = out / "start" / f"{task}-{study.size}-seed{seed}"
     if not (folder / "model").exists():
         prepare = ROOT / "examples/quickstart/prepare.py"
-        command = [sys.executable, prepare, "--task", task, "--size", study.size, "--out", folder]
+        command = [sys.executable, prepare, "--task", task, "--size", study.size, "--seed", seed, "--out", folder]
         subprocess.run(list(map(str, command)), check=True, env=ENVIRONMENT)
     return folder / "model"
+
+
+def name_of(model: Path) -> str:
+    """Return the name of a starting model and the first digits of the SHA-256 of its weights, NAME@1a2b3c4d."""
+    folder = model.parent if model.name == "model" else model
+    return f"{folder.name}@{hashlib.sha256((model / 'model.safetensors').read_bytes()).hexdigest()[:8]}"
 
 
 def command_of(job: Job, study: Study, model: Path, out: Path) -> list[str]:
@@ -70,25 +82,20 @@ def about_this_machine() -> dict[str, Any]:
     }
 
 
-def compact(counts: Iterable[int]) -> str:
-    """Return counts of right samples with one digit each, to the base of 36."""
-    return "".join(np.base_repr(count, 36) for count in counts)
-
-
 def add_line(study: str, line: dict[str, Any]) -> None:
     """Add a run to the results of a study."""
     with (RESULTS / f"{study}.jsonl").open("a") as file:
         file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
-def add_result(study: str, job: Job, out: Path, seconds: float) -> None:
+def add_result(study: str, job: Job, start: str, out: Path, seconds: float) -> None:
     """Add the line of a run that has ended."""
     settings, *evaluations = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     for evaluation in evaluations:
-        evaluation["successes"] = compact(evaluation["successes"])
+        evaluation["successes"] = compact(evaluation["successes"], evaluation["samples"])
     settings = {name: value for name, value in settings.items() if name not in ("model", "out")}
     run = {"method": job.method.name, "lr": job.lr, "seed": job.seed, "task": settings["task"]}
-    about = {**about_this_machine(), "seconds": round(seconds), "settings": settings}
+    about = {**about_this_machine(), "start": start, "seconds": round(seconds), "settings": settings}
     add_line(study, {**run, "about": about, "evaluations": evaluations})
 
 
@@ -97,25 +104,35 @@ class Sweep:
 
     def __init__(self, name: str, out: Path, processes: int) -> None:
         self.name, self.study, self.out = name, STUDIES[name], out / name
-        self.model = start_of(self.study, out)
+        self.models = {seed: start_of(self.study, out, seed) for seed in self.study.starts}
+        self.starts = {seed: name_of(model) for seed, model in self.models.items()}
         self.running: dict[str, tuple[Job, subprocess.Popen[bytes], float]] = {}
         self.failed: set[str] = set()
         self.processes = processes
 
+    def finished(self) -> dict[int, list[Run]]:
+        """Return the finished runs from each starting model."""
+        runs = read_runs(self.name)
+        return {seed: [run for run in runs if run.start == start] for seed, start in self.starts.items()}
+
     def waiting(self) -> list[Job]:
         """Return the jobs that can start now."""
-        runs = read_runs(self.name)
-        done = {f"{run.method}-lr{run.lr:g}-seed{run.seed}" for run in runs}
-        return list(
-            {j.name: j for j in self.study.jobs(runs) if j.name not in {*done, *self.running, *self.failed}}.values()
-        )
+        runs = self.finished()
+        done = {(run.method, run.lr, run.seed, start) for start, of in runs.items() for run in of}
+        jobs = {job.name: job for job in self.study.jobs(runs[self.study.starts[0]])}
+        left = (job for job in jobs.values() if (job.method.name, job.lr, job.seed, job.start) not in done)
+        return [job for job in left if job.name not in {*self.running, *self.failed}]
+
+    def folder_of(self, job: Job) -> Path:
+        """Return where a job's log and checkpoint are."""
+        return self.out / self.starts[job.start] / job.name
 
     def start(self, job: Job) -> None:
         """Start a job."""
-        folder = self.out / job.name
+        folder = self.folder_of(job)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train.log").open("ab") as log:
-            command = command_of(job, self.study, self.model, folder)
+            command = command_of(job, self.study, self.models[job.start], folder)
             process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
         self.running[job.name] = (job, process, time.time())
         self.report(f"started {job.name}")
@@ -127,15 +144,15 @@ class Sweep:
                 continue
             del self.running[name]
             if process.returncode == 0:
-                add_result(self.name, job, self.out / name, time.time() - began)
+                add_result(self.name, job, self.starts[job.start], self.folder_of(job), time.time() - began)
                 self.report(f"finished {name} in {time.time() - began:.0f} s")
             else:
                 self.failed.add(name)
-                self.report(f"FAILED {name}: see {self.out / name / 'train.log'}")
+                self.report(f"FAILED {name}: see {self.folder_of(job) / 'train.log'}")
 
     def report(self, event: str) -> None:
         """Say what happened and how long the rest will take."""
-        runs = read_runs(self.name)
+        runs = [run for of in self.finished().values() for run in of]
         left = max(0, self.study.count() - len(runs))
         each = float(np.mean([run.about["seconds"] for run in runs])) if runs else float("nan")
         hours = left * each / self.processes / 3600

@@ -35,7 +35,8 @@ from torch import Tensor
 from verl_maxpo import max_at_k_advantages
 
 sys.path.insert(0, str(ROOT / "examples" / "pytorch"))
-from train import Policy, reward
+from tasks import digits
+from train import Policy, Prompts
 
 sys.path.insert(0, str(ROOT / "examples" / "quickstart"))
 from countdown import Problem, problems
@@ -43,6 +44,7 @@ from countdown import Problem, problems
 BASELINES = ("l2o", "loo_minus_one", "loo", "none")
 CONFIGURATIONS = ((8, 2), (8, 4), (16, 4), (16, 8))
 BLOCKS, PROMPTS, LARGEST_GROUP, PROBE = 20, 16, 16, 400
+TASK = digits("countdown")
 
 
 class Start(NamedTuple):
@@ -81,22 +83,26 @@ class Gradients:
         self.policy, self.rng, self.generator = policy, rng, torch.Generator().manual_seed(seed)
         self.parameters = list(policy.model.parameters())
 
-    def rollouts(self, pool: list[Problem]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return prompts, responses and 0/1 rewards of a batch, ``[PROMPTS, LARGEST_GROUP, ...]``."""
+    def rollouts(self, pool: list[Problem]) -> tuple[Prompts, Tensor, Tensor]:
+        """Return prompts, responses and 0/1 rewards of a batch, the last two ``[PROMPTS, LARGEST_GROUP, ...]``."""
         asked = [self.rng.choice(pool) for _ in range(PROMPTS)]
         prompts = self.policy.encode(asked)
-        responses = self.policy.sample(prompts, LARGEST_GROUP, 1.0, self.generator)
-        repeated = [problem for problem in asked for _ in range(LARGEST_GROUP)]
-        right = [reward(a, p) for a, p in zip(self.policy.decode(responses), repeated, strict=True)]
-        shape = (PROMPTS, LARGEST_GROUP)
-        prompts = prompts[:, None].expand(-1, LARGEST_GROUP, -1)
-        return prompts, responses.view(*shape, -1), torch.tensor(right).view(shape)
+        responses = self.policy.sample(prompts, LARGEST_GROUP, TASK.length, 1.0, self.generator)
+        right = rewards_of(self.policy, asked, responses)
+        return prompts, responses.view(PROMPTS, LARGEST_GROUP, -1), right
 
-    def of(self, prompts: Tensor, responses: Tensor) -> Tensor:
-        """Return the gradient of the sum of log-probabilities of responses, shape ``[parameters]``."""
-        log_probs, _ = self.policy.log_probs(prompts, responses, 1.0)
+    def of(self, prompts: Prompts, owners: Tensor, responses: Tensor) -> Tensor:
+        """Return the gradient of the sum of log-probabilities of responses to some of the prompts, ``[parameters]``."""
+        log_probs, _ = self.policy.log_probs(prompts, owners, responses, 1.0)
         gradients = torch.autograd.grad((log_probs * self.policy.mask(responses)).sum(), self.parameters)
         return torch.cat([gradient.reshape(-1) for gradient in gradients])
+
+
+def rewards_of(policy: Policy, asked: list[Problem], responses: Tensor) -> Tensor:
+    """Return 0/1 rewards of the responses to problems, ``[problems, responses to each]``."""
+    n = len(responses) // len(asked)
+    answers = enumerate(policy.decode(responses))
+    return torch.tensor([TASK.reward(asked[i // n], answer or "") for i, answer in answers]).view(-1, n)
 
 
 def select(policy: Policy, start: Start, seed: int) -> list[Problem]:
@@ -106,12 +112,8 @@ def select(policy: Policy, start: Start, seed: int) -> list[Problem]:
         return train
     candidates = random.Random(seed).sample(train, 2000)
     generator = torch.Generator().manual_seed(seed + 1)
-    samples = policy.sample(policy.encode(candidates), 32, 1.0, generator)
-    answers = policy.decode(samples)
-    rates = [
-        np.mean([reward(answer, problem) for answer in answers[32 * i : 32 * i + 32]])
-        for i, problem in enumerate(candidates)
-    ]
+    samples = policy.sample(policy.encode(candidates), 32, TASK.length, 1.0, generator)
+    rates = rewards_of(policy, candidates, samples).mean(dim=1).tolist()
     return [problem for problem, rate in zip(candidates, rates, strict=True) if start.low <= rate <= start.high]
 
 
@@ -169,7 +171,7 @@ def measure(policy: Policy, start: Start, batches: int, seed: int) -> dict[str, 
                 for success in (True, False):
                     rows = (right[:, None] == c) & (rewards[:, :n] == float(success))
                     if rows.any():
-                        gradient = gradients.of(prompts[:, :n][rows], responses[:, :n][rows]) / (PROMPTS * n)
+                        gradient = gradients.of(prompts, rows.nonzero()[:, 0], responses[:, :n][rows]) / (PROMPTS * n)
                         for key in totals:
                             totals[key] += tables[key][c, 0 if success else 1] * gradient
             for key, total in totals.items():
@@ -179,7 +181,7 @@ def measure(policy: Policy, start: Start, batches: int, seed: int) -> dict[str, 
             rows = (mixed & (rewards == float(success))).nonzero()
             for g, i in rows[torch.randperm(len(rows), generator=gradients.generator)[:2]].tolist():
                 if len(found) < PROBE:
-                    found.append(float(gradients.of(prompts[g, i][None], responses[g, i][None]).square().sum()))
+                    found.append(float(gradients.of(prompts, torch.tensor([g]), responses[g, i][None]).square().sum()))
     result: dict[str, Any] = {"start": start.name, "problems": len(pool), "batches": batches, "ratios": []}
     result["success_rate"] = round(float(np.mean(counts[LARGEST_GROUP])) / LARGEST_GROUP, 4)
     result["squared_gradient"] = {"right": float(np.mean(norms[True])), "wrong": float(np.mean(norms[False]))}

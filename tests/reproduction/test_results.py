@@ -6,7 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from support.reproduction import curves, in_verl, report, smollm2, studies
+from hypothesis import given
+from hypothesis import strategies as st
+from support.quickstart import prepare
+from support.reproduction import curves, in_verl, report, smollm2, studies, sweep
+
+STARTS = json.loads((prepare.START / "starts.json").read_text())
+PROBLEMS = {"hidden_digit": len(curves.hidden_digit_weights()[0]), "countdown": 300, "closest": 300}
 
 
 @pytest.mark.parametrize("page", report.PAGES, ids=lambda page: page.name)
@@ -19,9 +25,12 @@ def test_tables_are_those_of_the_results(page: report.Path) -> None:
 @pytest.mark.parametrize("study", studies.STUDIES)
 def test_results_are_whole(study: str) -> None:
     for run in curves.read_runs(study):
+        problems = PROBLEMS.get(run.task) or run.about["settings"]["held_out"]
         assert run.steps[-1] == studies.STUDIES[study].steps
-        problems = {len(curves.expanded(e["successes"], e["samples"])) for e in run.evaluations}
-        assert problems == ({len(curves.hidden_digit_weights()[0])} if run.task == "hidden_digit" else {300})
+        for one in run.evaluations:
+            counts = curves.expanded(one["successes"], one["samples"])
+            assert len(counts) == problems
+            assert 0 <= counts.min() <= counts.max() <= one["samples"]
         assert {"commit", "date", "cpu", "seconds", "settings"} <= set(run.about)
 
 
@@ -52,3 +61,38 @@ def test_readme_of_smollm2_has_the_results() -> None:
     text = smollm2.README.read_text()
     assert smollm2.filled(text) == text, "run `python examples/smollm2/results.py`"
     assert "<!-- end -->" in text
+
+
+@given(samples=st.integers(1, 1295), data=st.data())
+def test_counts_survive_the_results(samples: int, data: st.DataObject) -> None:
+    counts = data.draw(st.lists(st.integers(0, samples), max_size=20))
+    assert curves.expanded(curves.compact(counts, samples), samples).tolist() == counts
+
+
+def test_lines_name_the_model_that_they_start_from() -> None:
+    assert sweep.name_of(sweep.start_of(studies.STUDIES["hidden_digit"], Path("nowhere"), 1)).startswith(
+        "hidden_digit-335k-seed1@" + STARTS["hidden_digit-335k-seed1"]["sha256"][:8]
+    )
+    known = {f"{name}@{start['sha256'][:8]}" for name, start in STARTS.items()}
+    runs = [run for study in studies.STUDIES for run in curves.read_runs(study) if run.shipped]
+    assert {run.start for run in runs if "-335k-" in run.start} <= known
+
+
+def line_of(method: str, lr: float, successes: str, seed: int = 0) -> curves.Run:
+    """Return a run of hidden_digit with as many right samples of every problem."""
+    evaluation = {"step": 600, "temperature": 1.0, "samples": 32, "successes": successes * 2000}
+    evaluation["successes"] = evaluation["successes"][: len(curves.hidden_digit_weights()[0])]
+    return curves.Run(method, lr, seed, "hidden_digit", (evaluation,), {"start": "x", "cpu": "y"})
+
+
+def test_a_study_looks_beyond_the_edge_and_adds_seeds_for_every_choice() -> None:
+    method = studies.Method("grpo", {})
+    study = studies.Study("hidden_digit", 600, [(method,)], rates=(2, 1), seeds=(0, 1), starts=(0, 7), tuned_for=(8, 1))
+    named = lambda runs: [(job.lr, job.seed, job.start) for job in study.jobs(runs)]  # noqa: E731
+    assert named([]) == [(2, 0, 0), (1, 0, 0)]
+    scan = [line_of("grpo", 2, "1"), line_of("grpo", 1, "0")]
+    assert named(scan)[2:] == [(4, 0, 0), (2, 0, 0), (2, 1, 0), (2, 0, 7), (2, 1, 7)]
+    assert named([*scan, line_of("grpo", 4, "0")])[2:] == [(2, 0, 0), (2, 1, 0), (2, 0, 7), (2, 1, 7)]
+    # half of the problems always right: the best at pass@1; all of them now and then: the best at pass@8
+    choices = [line_of("grpo", 4, "0"), line_of("grpo", 2, "W0"), line_of("grpo", 1, "9"), line_of("grpo", 0.5, "0")]
+    assert {lr for lr, seed, start in named(choices) if seed == 1} == {2, 1}

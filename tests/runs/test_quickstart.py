@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from support.quickstart import countdown, prepare
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from verl_maxpo.rewards.verifiers.countdown import verify
+
+STARTS = json.loads((prepare.START / "starts.json").read_text())
 
 
 @pytest.mark.parametrize("digits", ["1234", "4889", "9999"])
@@ -77,3 +84,49 @@ def test_rows_of_a_hidden_digit_are_draws_of_every_prompt() -> None:
     prompts = [row.prompt for row in rows]
     assert sorted(prompts[: len(train)]) == sorted(prompts[len(train) :]) == sorted(q[0].prompt for q in train)
     assert set(prompts[0]) <= set(prepare.make_tokenizer("hidden_digit").get_vocab())
+
+
+def test_every_starting_model_is_listed() -> None:
+    assert {folder.name for folder in prepare.START.iterdir() if folder.is_dir()} == set(STARTS)
+    assert sum(file.stat().st_size for file in prepare.START.rglob("*.safetensors")) < 8e6
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_starting_models_are_the_ones_that_were_made(name: str) -> None:
+    weights = prepare.START / name / "model.safetensors"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == STARTS[name]["sha256"]
+    task, size, seed = name.rsplit("-", 2)
+    assert f"--task {task} --seed {seed.removeprefix('seed')} " in STARTS[name]["command"]
+    model = AutoModelForCausalLM.from_pretrained(weights.parent)
+    assert (
+        model.num_parameters() == prepare.make_model(prepare.make_tokenizer(task), prepare.SIZES[size]).num_parameters()
+    )
+    tokenizer = AutoTokenizer.from_pretrained(weights.parent)
+    assert tokenizer.get_vocab() == prepare.make_tokenizer(task).get_vocab()
+
+
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [((), "countdown-335k-seed0"), (("--task", "hidden_digit", "--seed", "1"), "hidden_digit-335k-seed1")],
+)
+def test_prepare_copies_the_starting_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], copied: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "--out", str(tmp_path), *options])
+    prepare.main()
+    assert (tmp_path / "model/model.safetensors").read_bytes() == (
+        prepare.START / copied / "model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("options", [("--seed", "2"), ("--make",)])
+def test_prepare_trains_what_is_not_shipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(prepare, "STEPS", 1)
+    monkeypatch.setattr(prepare, "BATCH_SIZE", 2)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "--out", str(tmp_path), *options])
+    prepare.main()
+    weights = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
+    shipped = AutoModelForCausalLM.from_pretrained(prepare.START / "countdown-335k-seed0").state_dict()
+    assert not torch.equal(weights["model.norm.weight"], shipped["model.norm.weight"])

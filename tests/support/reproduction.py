@@ -17,10 +17,12 @@ import optimum  # noqa: E402
 import report  # noqa: E402
 import results as smollm2  # noqa: E402
 import studies  # noqa: E402
+import sweep  # noqa: E402
+import tasks  # noqa: E402
 import train  # noqa: E402
 import variance  # noqa: E402
 
 __all__ = [
-    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "report", "smollm2", "studies", "train",
-    "variance",
+    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "report", "smollm2", "studies", "sweep", "tasks",
+    "train", "variance",
 ]  # fmt: skip
