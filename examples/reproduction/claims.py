@@ -18,7 +18,7 @@ class Claim:
 
     says: str
     source: str
-    command: str
+    study: str
     measure: Callable[[], Measured]
 
     def verdict(self, measured: Measured) -> str:
@@ -101,114 +101,112 @@ def _at_every_rate(study: str, method: str, other: str, k: int) -> Measured:
 LARGER = "hidden_digit_30M"
 BOTH_K = ((8, "best"), (8, "final"), (16, "best"), (16, "final"))
 FIRST = ((1, "best"), (1, "final"))
-DIGIT, COUNTDOWN = "`sweep.py hidden_digit`", "`sweep.py countdown`"
-DIGIT_30M = f"`sweep.py {LARGER}`"
 CLAIMS = (
     Claim(
-        "The L2O baseline has less gradient variance than no baseline", "MaxPO, abstract", "`variance.py`",
+        "The L2O baseline has less gradient variance than no baseline", "MaxPO, abstract", "4",
         lambda: less_variance("variance", "none"),
     ),
     Claim(
-        "... than the baseline `loo`", "MaxPO, abstract; PKPO, eq. 29", "`variance.py`",
+        "... than the baseline `loo`", "MaxPO, abstract; PKPO, eq. 29", "4",
         lambda: less_variance("variance", "loo"),
     ),
     Claim(
         "... than `loo_minus_one`, the estimator that it starts from by our reading", "MaxPO, abstract; PKPO, eq. 33",
-        "`variance.py`", lambda: less_variance("variance", "loo_minus_one"),
+        "4", lambda: less_variance("variance", "loo_minus_one"),
     ),
     Claim(
-        "... the same in a softmax bandit", "MaxPO, abstract", "`bandit.py`",
+        "... the same in a softmax bandit", "MaxPO, abstract", "4, bandit",
         lambda: less_variance("bandit", "loo_minus_one"),
     ),
     Claim(
-        "L2O trains better than the non-centred `loo_minus_one`", "MaxPO, abstract", DIGIT,
+        "L2O trains better than the non-centred `loo_minus_one`", "MaxPO, abstract", "1",
         lambda: compared("hidden_digit", "maxpo", "loo_minus_one", (8, "best"), (8, "final"), (16, "final")),
     ),
     Claim(
-        "... than the non-centred `loo`", "MaxPO, abstract; PKPO", DIGIT,
+        "... than the non-centred `loo`", "MaxPO, abstract; PKPO", "1",
         lambda: compared("hidden_digit", "maxpo", "loo", (8, "best"), (8, "final"), (16, "final")),
     ),
     Claim(
-        "On hidden digit, training for the best of 4 of 8 responses beats GRPO at pass@8 and pass@16", "ours", DIGIT,
+        "On hidden digit, training for the best of 4 of 8 responses beats GRPO at pass@8 and pass@16", "ours", "1",
         lambda: compared("hidden_digit", "maxpo", "grpo", *BOTH_K),
     ),
     Claim(
-        "... the best of 8 of 16 responses beats GRPO with 16 responses", "ours", DIGIT,
+        "... the best of 8 of 16 responses beats GRPO with 16 responses", "ours", "1",
         lambda: compared("hidden_digit", "maxpo_k8_n16", "grpo_n16", *BOTH_K),
     ),
     Claim(
-        "... the best of 4 of 8 with 30 million parameters too", "ours", DIGIT_30M,
+        "... the best of 4 of 8 with 30 million parameters too", "ours", "1, 30M",
         lambda: compared(LARGER, "maxpo", "grpo", *BOTH_K),
     ),
     Claim(
-        "GRPO's pass@16 falls while it trains (each learning rate: the best step less the last)", "ours", DIGIT,
+        "GRPO's pass@16 falls while it trains (each learning rate: the best step less the last)", "ours", "1",
         lambda: _forgets("hidden_digit", "grpo", 16),
     ),
-    Claim("... with 30 million parameters too", "ours", DIGIT_30M, lambda: _forgets(LARGER, "grpo", 16)),
+    Claim("... with 30 million parameters too", "ours", "1, 30M", lambda: _forgets(LARGER, "grpo", 16)),
     Claim(
-        "MaxPO pays for it at pass@1, if both are chosen for pass@8", "ours", DIGIT,
+        "MaxPO pays for it at pass@1, if both are chosen for pass@8", "ours", "1",
         lambda: compared("hidden_digit", "grpo", "maxpo", *FIRST),
     ),
     Claim(
-        "... with 16 responses to a prompt", "ours", DIGIT,
+        "... with 16 responses to a prompt", "ours", "1",
         lambda: compared("hidden_digit", "grpo_n16", "maxpo_k8_n16", *FIRST),
     ),
-    Claim("... with 30 million parameters", "ours", DIGIT_30M, lambda: compared(LARGER, "grpo", "maxpo", *FIRST)),
+    Claim("... with 30 million parameters", "ours", "1, 30M", lambda: compared(LARGER, "grpo", "maxpo", *FIRST)),
     Claim(
-        "MaxPO pays for it at pass@1, if both are chosen for pass@1", "ours", DIGIT,
+        "MaxPO pays for it at pass@1, if both are chosen for pass@1", "ours", "1",
         lambda: compared("hidden_digit", "grpo", "maxpo", (1, "best"), target=1),
     ),
     Claim(
-        "... with 30 million parameters", "ours", DIGIT_30M,
+        "... with 30 million parameters", "ours", "1, 30M",
         lambda: compared(LARGER, "grpo", "maxpo", (1, "best"), target=1),
     ),
     Claim(
         "GRPO with an entropy bonus, a KL term or a higher temperature, tried at one learning rate each, stays behind",
-        "ours", DIGIT, _variants,
+        "ours", "1", _variants,
     ),
-    Claim("GRPO's model sampled at a higher temperature stays behind", "ours", DIGIT, _hotter),
+    Claim("GRPO's model sampled at a higher temperature stays behind", "ours", "1", _hotter),
     Claim(
-        "MaxRL (`all`) beats GRPO at pass@8 and pass@16", "MaxRL, abstract", DIGIT,
+        "MaxRL (`all`) beats GRPO at pass@8 and pass@16", "MaxRL, abstract", "1",
         lambda: compared("hidden_digit", "all", "grpo", *BOTH_K),
     ),
     Claim(
-        "... with 30 million parameters too", "ours", DIGIT_30M, lambda: compared(LARGER, "all", "grpo", *BOTH_K),
+        "... with 30 million parameters too", "ours", "1, 30M", lambda: compared(LARGER, "all", "grpo", *BOTH_K),
     ),
     Claim(
-        "MaxRL (`all`) beats GRPO at pass@1, if both are chosen for pass@8", "MaxRL, abstract", DIGIT,
+        "MaxRL (`all`) beats GRPO at pass@1, if both are chosen for pass@8", "MaxRL, abstract", "1",
         lambda: compared("hidden_digit", "all", "grpo", *FIRST),
     ),
     Claim(
-        "... if both are chosen for pass@1", "MaxRL, abstract", DIGIT,
+        "... if both are chosen for pass@1", "MaxRL, abstract", "1",
         lambda: compared("hidden_digit", "all", "grpo", (1, "best"), target=1),
     ),
     Claim(
-        "A single k = 4 beats MaxRL (`all`) at pass@8", "ours", DIGIT,
+        "A single k = 4 beats MaxRL (`all`) at pass@8", "ours", "1",
         lambda: compared("hidden_digit", "maxpo", "all", (8, "best"), (8, "final")),
     ),
     Claim(
-        "Going from k = 4 to k = 1 wins back pass@1 (against k = 4)", "PKPO", DIGIT,
+        "Going from k = 4 to k = 1 wins back pass@1 (against k = 4)", "PKPO", "1",
         lambda: compared("hidden_digit", "schedule", "maxpo", (1, "final")),
     ),
     Claim(
-        "... and keeps the lead at pass@8 (against GRPO)", "PKPO", DIGIT,
+        "... and keeps the lead at pass@8 (against GRPO)", "PKPO", "1",
         lambda: compared("hidden_digit", "schedule", "grpo", (8, "final")),
     ),
     Claim(
-        "... and reaches the pass@1 of GRPO, if both are chosen for pass@1", "ours", DIGIT,
+        "... and reaches the pass@1 of GRPO, if both are chosen for pass@1", "ours", "1",
         lambda: compared("hidden_digit", "schedule", "grpo", (1, "best"), target=1),
     ),
     Claim(
         "On plain Countdown GRPO is behind MaxPO at pass@8 and pass@16, at each rate with several seeds", "ours",
-        COUNTDOWN, lambda: [*_at_every_rate("countdown", "maxpo", "grpo", 8),
+        "2", lambda: [*_at_every_rate("countdown", "maxpo", "grpo", 8),
                             *_at_every_rate("countdown", "maxpo", "grpo", 16)],
     ),
     Claim(
-        "With graded rewards, max@4 finds better best-of-8 answers than the mean reward", "ours", "`sweep.py closest`",
+        "With graded rewards, max@4 finds better best-of-8 answers than the mean reward", "ours", "5",
         lambda: compared("closest", "max@4", "mean", (8, "best"), (8, "final")),
     ),
     Claim(
-        "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "`in_verl.sh`",
+        "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "3",
         lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),
     ),
     Claim("The same with models of a billion parameters and more", "MaxPO, PKPO, MaxRL", "", lambda: []),
@@ -217,10 +215,10 @@ CLAIMS = (
 
 def claims_table() -> str:
     """Return the table of claims."""
-    lines = ["| claim | of | command | measured in favour [95%] | verdict |", "|---|---|---|---|---|"]
+    lines = ["| claim | study | measured in favour [95%] | verdict |", "|---|---|---|---|"]
     for claim in CLAIMS:
         measured = claim.measure()
-        cells = [claim.says, claim.source, claim.command, _shown(measured), claim.verdict(measured)]
+        cells = [f"{claim.says} ({claim.source})", claim.study, _shown(measured), claim.verdict(measured)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""The pictures of the studies."""
+"""The pictures: the studies, and the weight that each objective gives to a problem."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from curves import Run, compare, hidden_digit_weights, ks_of
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from optimum import frontier, optimum
+from scipy.stats import binom
 from studies import STUDIES
+
+from verl_maxpo import max_at_k_advantages
 
 COLOURS = {"grpo": "#D55E00", "mean": "#E69F00", "maxpo": "#0072B2", "max@4": "#0072B2", "all": "#009E73"}
 MORE_COLOURS = ("#56B4E9", "#CC79A7", "#E69F00", "#F0E442")  # Okabe-Ito, too
@@ -36,6 +41,7 @@ def label_of(method: str) -> str:
 def draw_all(folder: Path) -> None:
     """Draw what there are results for."""
     folder.mkdir(exist_ok=True)
+    draw_weights(folder / "weights.png")
     for study in STUDIES:
         if compare(study).runs:
             draw_curves(study, folder / f"{study}.png")
@@ -49,19 +55,65 @@ def draw_curves(study: str, file: Path) -> None:
     """Draw pass@k over steps: each method at its best rate, mean over seeds, with the range of the seeds."""
     comparison = compare(study)
     ks = ks_of(comparison.runs)
-    figure, axes = plt.subplots(1, len(ks), figsize=(3 * len(ks), 3.1), layout="constrained")
-    for k, ax in zip(ks, axes, strict=True):
+    figure, axes = plt.subplots(2, -(-len(ks) // 2), figsize=(6.6, 5.4), layout="constrained", sharex=True)
+    for k, ax in zip(ks, axes.flat, strict=False):
         for method, colour in colours_of(study).items():
             if method in comparison.methods:
                 _draw_method(ax, comparison.methods[method], k, colour, label_of(method))
+        title = f"best of {k}" if study == "closest" else f"pass@{k}"
         if STUDIES[study].task == "hidden_digit":
-            ax.axhline(optimum(_prompts(), {k: 1.0}, k), color="black", ls=":", label="best possible")
-        ax.set(title=f"best of {k}" if study == "closest" else f"pass@{k}", xlabel="step")
+            title += f" (best possible {optimum(_prompts(), {k: 1.0}, k):.2f})"
+        ax.set_title(title)
         ax.grid(alpha=0.3)
-    axes[0].set_ylabel("held-out prompts")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    for ax in axes.flat[len(ks) :]:
+        ax.axis("off")
+    figure.supxlabel("step")
+    figure.supylabel("held-out prompts")
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     save(figure, file)
+
+
+def draw_weights(file: Path, n: int = 16) -> None:
+    """Draw the weight of a problem over its success rate, each objective scaled to a mean of 1 over all rates.
+
+    Optimizers such as Adam hide a constant factor, so the shape is what counts. Those of max@k have a mean of 1 as
+    they are.
+    """
+    rates = np.linspace(0.001, 0.999, 999)
+    figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    rewards = (torch.arange(n) < torch.arange(n + 1)[:, None]).double()  # a group for every number of successes
+    shown = {f"k = {k}": max_at_k_advantages(rewards, k) for k in (1, 4, 8)}
+    shown["k = all (MaxRL)"] = max_at_k_advantages(rewards, "all")
+    colours = ("#000000", "#56B4E9", "#0072B2", "#009E73", "#D55E00")
+    shown["GRPO"] = (rewards - rewards.mean(dim=1, keepdim=True)) / (rewards.std(dim=1, keepdim=True) + 1e-6)
+    for (name, advantages), colour in zip(shown.items(), colours, strict=True):
+        weights = weights_of(advantages.numpy(), rates)
+        ax.plot(rates, weights / weights.mean(), color=colour, label=name, ls="--" if name == "GRPO" else "-")
+    ax.set(xlabel="success rate of the problem", ylabel="weight of the problem", ylim=(0, 8), xlim=(0, 1))
+    ax.set_title(f"What an update cares about, {n} responses to a prompt", fontsize=10)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    save(figure, file)
+
+
+def weights_of(advantages: NDArray[np.float64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weight w(p) of a problem with success rate p: the expected update is w(p) times the gradient of p.
+
+    As E[∇ log π] is ∇p / p for a success and -∇p / (1 - p) for a failure,
+
+        w(p) = E_c[Σ_{i right} A_i / p - Σ_{i wrong} A_i / (1 - p)] / n,    c successes of n: Binomial(n, p)
+
+    Args:
+        advantages: Row c is that of a group whose first c responses are right, shape ``[n + 1, n]``.
+        rates: p, shape ``[rates]``.
+    """
+    n = advantages.shape[1]
+    first = np.arange(n) < np.arange(n + 1)[:, None]
+    right, wrong = (np.where(of, advantages, 0).sum(axis=1) for of in (first, ~first))
+    chances = binom.pmf(np.arange(n + 1), n, rates[:, None])
+    weights: NDArray[np.float64] = (chances @ right / rates - chances @ wrong / (1 - rates)) / n
+    return weights
 
 
 def save(figure: Figure, file: Path) -> None:

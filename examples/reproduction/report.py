@@ -3,8 +3,8 @@
     python examples/reproduction/report.py
     python examples/reproduction/report.py --best-rate hidden_digit maxpo
 
-The first writes what is between the markers of its README.md, of docs/evidence.md and of the project's README, and the
-pictures to pictures/; the second prints the learning rate that the table of a study has for a method.
+The first writes what is between the markers of its README.md and of the other PAGES, and the pictures to pictures/; the
+second prints the learning rate that the table of a study has for a method.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -44,16 +44,16 @@ from studies import STUDIES
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-PAGES = (HERE / "README.md", ROOT / "docs" / "evidence.md", ROOT / "README.md")
-MODELS = {  # of the README's table: the study and its name there
-    "hidden_digit": "335,000 parameters, hidden digit",
-    "hidden_digit_30M": "30 million, hidden digit",
-    "countdown": "335,000, plain Countdown",
-    "maze": "4 million, mazes",
+PAGES = (HERE / "README.md", ROOT / "docs" / "evidence.md", ROOT / "docs" / "index.md", ROOT / "README.md")
+MODELS = {  # of the table of all studies: the study and its name there
+    "hidden_digit": "Hidden digit, 335,000 parameters",
+    "hidden_digit_30M": "Hidden digit, 30 million parameters",
+    "countdown": "Countdown, 335,000 parameters",
+    "maze": "Mazes, 4 million parameters",
     "smollm2_countdown": "SmolLM2-135M-Instruct, Countdown",
 }
-CHOICES = {8: (1, 8, 16), 1: (1, 8, 16)}  # of that table: the k that a method is chosen for, and those shown
-MAXPO = ("maxpo",)
+IN_SHORT = ("maze", "smollm2_countdown", "hidden_digit_30M")  # of the README's
+CHOICES = {8: (1, 4, 8, 16), 1: (1, 8)}  # the k that a method is chosen for, and those that a summary shows
 MARK = "†"
 
 
@@ -69,16 +69,15 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def methods_table(study: str, target: int) -> str:
-    """Each method at its best rate and step for pass@target, and the difference to its baseline there."""
+    """Each method at its best rate and step for pass@target, and its lead over its baseline there."""
     rows: list[list[object]] = []
     for name, method, comparison in shown(study, target):
         runs = comparison.methods[method]
         steps = [best_checkpoint(run, target).step for run in runs]
-        about = [name, _rate(comparison, method), len(runs), _span(steps), *_means(comparison, method, "best")]
-        rows.append([*about, *_against(comparison, method, target, "best")])
-    rows += _start_and_optimum(study, ["", "", ""], ["", ""])
-    head = ["method", "learning rate", "runs", "steps", *heads_of(study)]
-    return table([*head, "the baseline there", f"less the baseline at {target} [95%]"], rows)
+        about = f"{name}: {_rate(comparison, method)}, {plural(len(runs), 'run')}, {_span(steps)} steps"
+        rows.append([about, *_means(comparison, method, "best"), _lead(comparison, method, target, "best")])
+    rows += [[*row, ""] for row in _start_and_optimum(study, ks_of(compare(study).runs))]
+    return table(["method", *heads_of(study), f"lead at {target} [95%]"], rows)
 
 
 def final_table(study: str) -> str:
@@ -86,11 +85,11 @@ def final_table(study: str) -> str:
     ks = (1, 8, 16)
     rows = []
     for name, method, comparison in shown(study, 8):
-        differences = [_against(comparison, method, k, "final")[1] for k in ks]
         runs = comparison.methods[method]
-        rows.append([name, rate_text(runs[0].lr), len(runs), *_means(comparison, method, "final"), *differences])
-    head = ["method", "learning rate", "runs", *heads_of(study)]
-    return table([*head, *[f"@{k} less the baseline [95%]" for k in ks]], rows)
+        about = f"{name}: {rate_text(runs[0].lr)}, {plural(len(runs), 'run')}"
+        values = [number(comparison.sample(method, k, "final").mean) for k in ks]
+        rows.append([about, *values, *[_lead(comparison, method, k, "final", over=False) for k in ks]])
+    return table(["method", *[f"@{k}" for k in ks], *[f"lead at {k} [95%]" for k in ks]], rows)
 
 
 def solved_table(study: str) -> str:
@@ -122,41 +121,49 @@ def rates_table(study: str, ks: Sequence[int] = (8,)) -> str:
     return table(["method", *map(rate_text, rates)], rows)
 
 
-def summary(study: str) -> str:
-    """Both choices side by side for the methods of the main comparison, and the differences with intervals."""
-    return table(["method", "chosen for", "seeds", *heads_of(study)], summary_rows(study)) + f"\n\n{leads(study)}"
-
-
-def summary_rows(study: str) -> list[list[object]]:
-    """The methods of the main comparison at their best for each k that they are tuned for, then start and optimum."""
+def both_choices_table(studies: Iterable[str]) -> str:
+    """The main comparison of each study: every method chosen for pass@8, then for pass@1; start and optimum."""
+    head = ["method", *[f"for @{target}: @{k}" for target, ks in CHOICES.items() for k in ks]]
     rows: list[list[object]] = []
-    for target in tuned_for(study):
-        comparison = compare(study, target)
-        for method in main_methods(study, comparison):
-            means = _means(comparison, method, "best")
-            rows.append([label_of(method), f"@{target}", len(comparison.methods[method]), *means])
-    return rows + _start_and_optimum(study, ["", ""], [])
+    for study in with_results(studies):
+        rows.append([f"**{MODELS[study]}**", *[""] * (len(head) - 1)])
+        rows += both_choices(study, main_methods(study, compare(study)))
+        rows += _start_and_optimum(study, [k for ks in CHOICES.values() for k in ks])
+    return table(head, rows)
 
 
-def leads(study: str) -> str:
-    """A line for each choice: how far the methods of the main comparison are ahead of their baseline."""
-    lines = []
-    for target in tuned_for(study):
-        comparison = compare(study, target)
-        baseline, found = comparison.baseline, []
-        for method in main_methods(study, comparison):
-            if method != baseline and comparison.blocks(method, baseline):
-                difference = comparison.difference(method, baseline, target, "best")
-                found.append(f"{label_of(method)}: {difference} ({plural(difference.runs, 'seed')})")
-        if found:
-            said = f"- Lead over {label_of(baseline)} at pass@{target}, chosen for it: {'; '.join(found)}."
-            lines.append(fill(said, "  "))
-    return "\n".join(lines)
+def leads_table(studies: Iterable[str]) -> str:
+    """How far the methods are ahead of GRPO at the k that both were chosen for."""
+    rows: list[list[object]] = []
+    for study in with_results(studies):
+        rows.append([f"**{MODELS[study]}**", *[""] * len(CHOICES)])
+        for method in main_methods(study, compare(study)):
+            if method != compare(study).baseline:
+                rows.append([label_of(method), *[_lead_and_runs(study, method, target) for target in CHOICES]])
+    return table(["lead over GRPO [95%]", *[f"at @{target}, chosen for it" for target in CHOICES]], rows)
 
 
-def tuned_for(study: str) -> Sequence[int]:
-    """Return the k by which the rates of a study are chosen."""
-    return getattr(STUDIES[study], "tuned_for", (8, 1))
+def _lead_and_runs(study: str, method: str, target: int) -> str:
+    comparison = compare(study, target, method)
+    if not comparison.blocks(method, comparison.baseline):
+        return ""
+    found = comparison.difference(method, comparison.baseline, target, "best")
+    return f"{found} ({plural(found.runs, 'seed')})"
+
+
+def with_results(studies: Iterable[str]) -> list[str]:
+    """Return the studies that have results."""
+    return [study for study in studies if study in STUDIES and any(pool.runs for pool in pools(study))]
+
+
+def both_choices(study: str, methods: Iterable[str]) -> list[list[object]]:
+    """Return a row for each method: its results when chosen for pass@8, then when chosen for pass@1."""
+    comparisons = {target: compare(study, target) for target in CHOICES}
+    return [
+        [label_of(method)]
+        + [number(comparisons[target].sample(method, k, "best").mean) for target, ks in CHOICES.items() for k in ks]
+        for method in methods
+    ]
 
 
 def main_methods(study: str, comparison: Comparison) -> list[str]:
@@ -179,21 +186,16 @@ def shown(study: str, target: int) -> Iterator[tuple[str, str, Comparison]]:
 
 def agreement_table() -> str:
     """The runs in verl beside those of train.py at the same rate and step, from the same starts."""
-    ours, runs = compare("in_verl"), [run for pool in pools("hidden_digit") for run in pool.runs]
+    runs = [run for pool in pools("hidden_digit") for run in pool.runs]
     rows = []
-    for method, in_verl in ours.methods.items():
-        step = in_verl[0].steps[-1]
-        starts = {run.start for run in in_verl}
-        plain = [run for run in runs if (run.method, run.lr) == (method, in_verl[0].lr) and run.start in starts]
-        if not plain:
-            continue
-        cells: list[str] = []
-        for k in (1, 8, 16):
+    for method, in_verl in compare("in_verl").methods.items():
+        step, rate, starts = in_verl[0].steps[-1], in_verl[0].lr, {run.start for run in in_verl}
+        plain = [run for run in runs if (run.method, run.lr) == (method, rate) and run.start in starts]
+        for k in (1, 8, 16) if plain else ():
             here, there = (sample_at(of, k, [step] * len(of)) for of in (in_verl, plain))
-            cells += [number(here.mean), number(there.mean), str(estimate(here, there))]
-        rows.append([method, rate_text(in_verl[0].lr), step, f"{len(in_verl)}, {len(plain)}", *cells])
-    heads = [head for k in (1, 8, 16) for head in (f"@{k} verl", "train.py", "verl less train.py [95%]")]
-    return table(["method", "learning rate", "step", "seeds", *heads], rows)
+            values = [f"{number(sample.mean)} ({len(sample.values)})" for sample in (here, there)]
+            rows.append([f"{method}, {rate_text(rate)}, step {step}", f"@{k}", *values, estimate(here, there)])
+    return table(["method", "", "verl (runs)", "train.py (runs)", "verl less train.py [95%]"], rows)
 
 
 def temperatures_table(study: str) -> str:
@@ -212,14 +214,14 @@ def variance_table() -> str:
     rows = []
     for study in _lines("variance"):
         norms = study["squared_gradient"]
+        start = f"{study['start']}: {number(study['success_rate'], 2)}, {norms['wrong'] / norms['right']:.1f}"
         for n, k in sorted({(one["n"], one["k"]) for one in study["ratios"]}):
             found = {one["baseline"]: one for one in study["ratios"] if (one["n"], one["k"]) == (n, k)}
             cells = [_interval(*found[name]["variance"]) for name in ("loo_minus_one", "loo", "none")]
             theory = f"{found['loo_minus_one']['first_order']:.2f}, {found['loo_minus_one']['mean_square']:.2f}"
-            norm = f"{norms['wrong'] / norms['right']:.1f}"
-            rows.append([study["start"], number(study["success_rate"], 2), norm, f"{n}, {k}", *cells, theory])
-    head = ["start", "success rate", "wrong / right", "n, k", "`loo_minus_one`", "`loo`", "`none`"]
-    return table([*head, "`loo_minus_one`: first order, E[A²]"], rows)
+            rows.append([start, f"{n}, {k}", *cells, theory])
+    head = ["start: success rate, wrong / right", "n, k", "`loo_minus_one`", "`loo`", "`none`"]
+    return table([*head, "first order, E[A²]"], rows)
 
 
 def bandit_table() -> str:
@@ -241,16 +243,13 @@ def provenance_table() -> str:
         if not lines:
             continue
         about = [line["about"] for line in lines]
-        seeds = sorted({line["seed"] for line in lines if "seed" in line}) or [0]
-        command = "sweep.py " + name if name in STUDIES else {"in_verl": "in_verl.sh"}.get(name, f"{name}.py")
-        dates, commits = ([*dict.fromkeys(one[key] for one in about)] for key in ("date", "commit"))
-        starts = [*dict.fromkeys(one.get("start", f"made anew on {hardware(one)}") for one in about)]
-        seconds = sum(one.get("seconds", 0) for one in about)
-        rows.append(
-            [name, f"`{command}`", len(lines), " ".join(map(str, seeds)), f"{seconds / 3600:.1f}" if seconds else "",
-             ", ".join(starts), ", ".join(dates), ", ".join(commits)]
-        )  # fmt: skip
-    return table(["study", "command", "results", "seeds", "hours of all runs", "starts", "date", "commit"], rows)
+        seeds = " ".join(map(str, sorted({line["seed"] for line in lines if "seed" in line}) or [0]))
+        dates, commits = (", ".join(dict.fromkeys(one[key] for one in about)) for key in ("date", "commit"))
+        starts = ", ".join(dict.fromkeys(one.get("start", f"made anew on {hardware(one)}") for one in about))
+        hours = sum(one.get("seconds", 0) for one in about) / 3600
+        took = f", {hours:.1f} hours" if hours else ""
+        rows.append([name, f"{len(lines)} results, seeds {seeds}{took}", starts, dates, commits])
+    return table(["study", "what there is", "starts", "date", "commit"], rows)
 
 
 def overlap() -> str:
@@ -262,24 +261,6 @@ def overlap() -> str:
         shared = sum(question[0].digits in digits for question in held_out)
         said.append(f"{shared} of the {len(held_out)} held-out prompts of {name}")
     return fill(f"Of the digits, not of the target: {' and '.join(said)} have four digits that training has too.")
-
-
-def when_to_use() -> str:
-    """The table of the project's README: GRPO beside MaxPO, chosen for pass@8 and for pass@1."""
-    rows: list[list[object]] = []
-    for study, name in ((study, name) for study, name in MODELS.items() if study in STUDIES):
-        methods = [method for method in main_methods(study, compare(study)) if method == "grpo" or method in MAXPO]
-        for method in methods:
-            cells: list[object] = []
-            for target, ks in CHOICES.items():
-                comparison = compare(study, target)
-                cells += [number(comparison.sample(method, k, "best").mean) for k in ks]
-                cells.append(len(comparison.methods[method]))
-            rows.append([name, label_of(method), *cells])
-    head = ["model and task", "method"]
-    for target, (first, *others) in CHOICES.items():
-        head += [f"best for @{target}: @{first}", *[f"@{k}" for k in others], "seeds"]
-    return table(head, rows)
 
 
 def fill(text: str, indent: str = "") -> str:
@@ -308,26 +289,22 @@ def _means(comparison: Comparison, method: str, when: str, temperature: float = 
     return [number(comparison.sample(method, k, when, temperature).mean) for k in ks_of(comparison.runs)]
 
 
-def _against(comparison: Comparison, method: str, k: int, when: str) -> tuple[str, str]:
-    """The baseline's result on the runs that both have, which need not be all of its runs, and the difference there."""
+def _lead(comparison: Comparison, method: str, k: int, when: str, over: bool = True) -> str:
+    """The lead over the baseline on the runs that both have, and the baseline's result on these."""
     baseline = comparison.baseline_of(method)
     blocks = comparison.blocks(method, baseline)
     if method == baseline or not blocks:
-        return "", ""
-    there = comparison.sample(baseline, k, when, blocks=blocks).mean
-    return number(there), str(comparison.difference(method, baseline, k, when))
+        return ""
+    there = number(comparison.sample(baseline, k, when, blocks=blocks).mean)
+    return str(comparison.difference(method, baseline, k, when)) + (f" over {there}" if over else "")
 
 
-def _start_and_optimum(study: str, before: list[str], after: list[str]) -> list[list[object]]:
+def _start_and_optimum(study: str, ks: Sequence[int]) -> list[list[object]]:
     runs = {run.start: run for run in compare(study).runs}.values()
-    if not runs:
-        return []
-    ks = ks_of(runs)
     starts = [number(float(np.mean([reported_half(run.pass_at_k(k, 0)) for run in runs]))) for k in ks]
-    rows: list[list[object]] = [["start", *before, *starts, *after]]
+    rows: list[list[object]] = [["start", *starts]]
     if STUDIES[study].task == "hidden_digit":
-        best = [number(best_possible(k)) for k in ks]
-        rows.append(["best possible", *before, *best, *after])
+        rows.append(["best possible", *[number(best_possible(k)) for k in ks]])
     return rows
 
 
@@ -358,7 +335,10 @@ def tables() -> dict[str, Callable[[], str]]:
         "claims": claims_table,
         "provenance": provenance_table,
         "overlap": overlap,
-        "when to use it": when_to_use,
+        "both choices": partial(both_choices_table, MODELS),
+        "leads": partial(leads_table, MODELS),
+        "in short": partial(both_choices_table, IN_SHORT),
+        "leads in short": partial(leads_table, IN_SHORT),
         "variance": variance_table,
         "bandit": bandit_table,
         "in_verl final": partial(final_table, "in_verl"),
@@ -376,14 +356,12 @@ OF_A_STUDY: dict[str, Callable[[str], str]] = {
     "final": final_table,
     "rates": rates_table,
     "solved": solved_table,
-    "summary": summary,
     "picture": lambda study: f"![results over steps](pictures/{study}.png)",
 }
 
 
 def _present(study: str, make: Callable[[str], str]) -> str:
-    has_results = any(pool.runs for pool in pools(study))
-    return make(study) if has_results else f"*There are no results yet: `sweep.py {study}` makes them.*"
+    return make(study) if with_results([study]) else f"*There are no results yet: `sweep.py {study}` makes them.*"
 
 
 def filled(text: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import sem
 from scipy.stats import t as student_t
-from support.reproduction import bandit, curves, intervals, optimum, studies, variance
+from support.reproduction import bandit, curves, intervals, optimum, pictures, studies, variance
 
 from verl_maxpo import max_at_k_advantages
 
@@ -197,3 +197,12 @@ def test_exact_gradient_of_the_bandit_and_unbiased_estimates() -> None:
         estimates = torch.zeros(len(groups), 5, dtype=torch.float64).scatter_add(1, groups, advantages)
         estimates -= advantages.sum(dim=1, keepdim=True) / 5
         torch.testing.assert_close(estimates.mean(dim=0), logits.grad)
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_the_weight_of_a_problem_is_the_slope_of_its_objective(k: int) -> None:
+    rewards, rates = (torch.arange(9) < torch.arange(10)[:, None]).double(), np.array([0.01, 0.3, 0.9])
+    weights = pictures.weights_of(max_at_k_advantages(rewards, k).numpy(), rates)
+    np.testing.assert_allclose(weights, k * (1 - rates) ** (k - 1))
+    likelihood = pictures.weights_of(max_at_k_advantages(rewards, "all").numpy(), rates)
+    np.testing.assert_allclose(likelihood, (1 - (1 - rates) ** 8) / rates)  # of log p, up to the order n - 1

@@ -14,6 +14,7 @@ import curves  # noqa: E402
 import in_verl  # noqa: E402
 import intervals  # noqa: E402
 import optimum  # noqa: E402
+import pictures  # noqa: E402
 import report  # noqa: E402
 import results as smollm2  # noqa: E402
 import studies  # noqa: E402
@@ -23,6 +24,6 @@ import train  # noqa: E402
 import variance  # noqa: E402
 
 __all__ = [
-    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "report", "smollm2", "studies", "sweep", "tasks",
-    "train", "variance",
+    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "pictures", "report", "smollm2", "studies",
+    "sweep", "tasks", "train", "variance",
 ]  # fmt: skip
