@@ -21,9 +21,7 @@ LONGEST = 4000  # of a statement; a longer one is too long for an answer
 LONGEST_ENDS = 100_000, 10_000  # in which "answer is" and the last statement are looked for
 
 _THOUGHT = re.compile(
-    r"</(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)>|<\|end_of_thought\|>|\[/THINK\]|◁/think▷"
-    r"|<\|channel\|>final<\|message\|>",
-    re.IGNORECASE,
+    r"[<\[◁](?i:/(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)[>\]▷]|\|end_of_thought\|>|\|channel\|>final<\|message\|>)"
 )
 _BRACES = re.compile(
     r"\\(?P<box>boxed|fbox)\s*\{|\\(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})|\\[{}\\](?!boxed|fbox)|[{}]"
@@ -43,9 +41,11 @@ _MARK = re.compile(
 )
 _ANNOUNCES = re.compile(r"(?:(?:given by|as follows|the following|below)\b)?[\W_]*", re.IGNORECASE)
 _MARKDOWN = re.compile(r"(?<![\w)])(\*\*\*|\*\*|__|\*|`)(?=[^\s*_`])((?:(?!\1)[^\n]){1,300})\1(?!\w)")
-_LINE_START = re.compile(r"^(?:[ \t]*(?:[#>*•]+|[-+](?=[ \t]+[^\s0-9.$(\\])|\(?[0-9]{1,2}[.)](?=[ \t]+\S))[ \t]+)+")
+_LINE_START = re.compile(
+    r"(?<=\n)(?:[ \t]*(?:[#>*•]+|[-+](?=[ \t]+[^\s0-9.$(\\])|\(?[0-9]{1,2}[.)](?=[ \t]+\S))[ \t]+)+"
+)
 _DISPLAY = re.compile(r"(?:\$\$|\\\[)(?:[^$\\]|\\(?![][])){1,500}(?:\$\$|\\\])")
-_QED = re.compile(r"\\(?:blacksquare|square|Box|qed|checkmark)(?![A-Za-z])|[■□∎✓✔✅]")
+_NOISE = re.compile(r"\\(?:blacksquare|square|Box|qed|checkmark)(?![A-Za-z])|[■□∎✓✔✅]|<\|\w{1,40}\|>")
 # A dollar sign opens a formula if the formula touches it, or if there is a space inside both; else it is a currency.
 _FORMULA = (
     r"\$\$[^$\n]+\$\$|(?<!\\)\$(?![\s$])[^$\n]*(?<![\s\\])\$(?![0-9])|(?<!\\)\$[ ][^$\n]*[ ]\$"
@@ -176,7 +176,7 @@ def line_from(text: str, start: int) -> str:
 def _last_statement(text: str) -> str | None:
     """Return the last sentence that has a formula or a number."""
     tail = text[-LONGEST_ENDS[1] :]
-    sentences = _SENTENCE.findall(_QED.sub("", _undressed(tail)))
+    sentences = _SENTENCE.findall(_undressed(f"\n{tail}"))
     if len(text) > len(tail):
         del sentences[:1]  # it may have begun before
     return next((sentence.strip() for sentence in reversed(sentences) if _VALUE.search(sentence)), None)
@@ -185,8 +185,7 @@ def _last_statement(text: str) -> str | None:
 def _undressed(text: str) -> str:
     """Return a text without Markdown, with each displayed formula on one line."""
     text = _DISPLAY.sub(lambda block: " ".join(block[0].split()), text)
-    lines = (_LINE_START.sub("", line) for line in text.split("\n"))
-    return _MARKDOWN.sub(lambda mark: mark[2], "\n".join(lines))
+    return _MARKDOWN.sub(lambda mark: mark[2], _NOISE.sub("", _LINE_START.sub("", text)))
 
 
 def statement(text: str) -> str:

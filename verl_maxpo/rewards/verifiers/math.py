@@ -8,15 +8,15 @@ nothing; "5 or 6" is the set of both. What counts as equal is in ``docs/verifier
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
-from verl_maxpo.rewards.verifiers.answers import Answer, Kind, canonical, read
+from verl_maxpo.rewards.verifiers.answers import Answer, canonical, read
 from verl_maxpo.rewards.verifiers.answers.comparing import same
 from verl_maxpo.rewards.verifiers.answers.costs import MAX_DEPTH
-from verl_maxpo.rewards.verifiers.answers.parsing import parse_formula
 from verl_maxpo.rewards.verifiers.answers.reading import MAX_LENGTH
 from verl_maxpo.rewards.verifiers.expressions import NotEvaluated, depth
 from verl_maxpo.rewards.verifiers.extraction import final_answer, last_boxed, shorten
@@ -40,7 +40,7 @@ def verify(
         The result; ``format_ok`` says that the answer is in a box, ``answer`` is its canonical text.
 
     Raises:
-        ValueError: math-verify cannot read the ground truth.
+        ValueError: The ground truth is not an answer in LaTeX.
         MemoryError: The comparison needs more memory than there is.
     """
     truth = _text_of(ground_truth)
@@ -92,18 +92,7 @@ def _final(ground_truth: str) -> str:
 @lru_cache(maxsize=4096)
 def _gold(ground_truth: str) -> Answer:
     gold = read(_final(ground_truth))
-    try:
-        _check_readable(gold)
-    except NotEvaluated as error:
-        raise ValueError(
-            f"math-verify cannot read the ground_truth {shorten(ground_truth)!r}: give an answer in LaTeX"
-        ) from error
+    braces = re.sub(r"\\\{(?=\s*\\begin)", "", gold.latex)  # the one brace of a system
+    if not re.search(r"\w", gold.latex) or braces.count("{") != braces.count("}"):
+        raise ValueError(f"the ground_truth {shorten(ground_truth)!r} is not an answer in LaTeX")
     return gold
-
-
-def _check_readable(gold: Answer) -> None:
-    if gold.kind is Kind.ITEMS:
-        for item in gold.value:
-            _check_readable(item)
-    elif gold.kind is Kind.FORMULA:
-        parse_formula(gold.body)

@@ -19,6 +19,7 @@ from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, Range
 from verl_maxpo.rewards.verifiers.answers.literals import TEXT
 from verl_maxpo.rewards.verifiers.answers.numerals import Number
 from verl_maxpo.rewards.verifiers.answers.parsing import same_formula
+from verl_maxpo.rewards.verifiers.answers.reading import chain, read
 from verl_maxpo.rewards.verifiers.answers.voting import canonical, squash
 
 MAX_MATCHES = 6  # items of a set for which an equal one is looked for by math-verify
@@ -45,12 +46,13 @@ def same(gold: Answer, answer: Answer) -> bool:
     Raises:
         NotEvaluated: Comparing it would be unsafe or too costly, or math-verify cannot read it.
     """
-    if gold.letter and answer.letter:
-        return gold.letter == answer.letter
-    if answer.approximate and not gold.approximate:
+    letters = gold.letter or _bare_letter(gold), answer.letter or _bare_letter(answer)
+    if all(letters):
+        return letters[0] == letters[1]
+    if _other_name(gold, answer) or (answer.approximate and not gold.approximate):
         return False
-    if _other_name(gold, answer):
-        return False
+    if answer.kind is Kind.FORMULA and (value := _value_of_chain(answer.latex)):
+        return same(gold, value)
     if gold.unit and answer.unit and gold.unit.dimension and answer.unit.dimension:
         if gold.unit.dimension != answer.unit.dimension:
             return False
@@ -58,9 +60,24 @@ def same(gold: Answer, answer: Answer) -> bool:
     return _same_kind(gold, answer) if gold.kind is answer.kind else _other_kind(gold, answer)
 
 
+def _bare_letter(answer: Answer) -> str | None:
+    """Return the letter that may stand for an option, as in ``C`` for ``(C) 12``."""
+    return answer.body if answer.body in tuple("ABCDEFGHIJ") else None
+
+
+def _value_of_chain(latex: str) -> Answer | None:
+    r"""Return the value of ``A = \pi \cdot 3^2 = 9\pi``, if all of it is true."""
+    parts = chain([part.strip() for part in latex.split("=")])
+    if len(parts) < 2 or len(parts) > MAX_MATCHES or not all(map(is_constant, parts)):
+        return None
+    return read(parts[-1]) if all(same_formula(parts[-1], part) for part in parts[:-1]) else None
+
+
 def _other_name(gold: Answer, answer: Answer) -> bool:
     """Return whether two constants are values of different variables; y and f(x) may name one function."""
-    return bool(gold.name and answer.name and gold.name != answer.name) and is_constant(gold.body)
+    if not (gold.name and answer.name and gold.name != answer.name):
+        return False
+    return is_constant(gold.body) or gold.kind in (Kind.ITEMS, Kind.RANGES)
 
 
 def _in_base_units(answer: Answer) -> Answer:
@@ -134,11 +151,14 @@ def _number_latex(number: Number) -> str:
 
 def _same_items(gold: Answer, answer: Answer) -> bool:
     """Compare two lists: a set has no order, tuples and vectors have; a list without braces may stand for either."""
-    if len(gold.value) != len(answer.value):
-        return False
     kinds = {gold.brackets, answer.brackets}
     if kinds <= {"", "{}"}:
-        return _matched(gold.value, answer.value)
+        once = "{}" in kinds  # a set has each item once
+        return _matched(
+            *(tuple({canonical(i): i for i in a.value}.values()) if once else a.value for a in (gold, answer))
+        )
+    if len(gold.value) != len(answer.value):
+        return False
     if "{}" in kinds or (kinds >= {"()", "[]"}):
         return False
     return all(same(one, other) for one, other in zip(gold.value, answer.value, strict=True))

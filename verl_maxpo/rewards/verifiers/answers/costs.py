@@ -13,6 +13,7 @@ MAX_EXPANSION = 50  # of a power of a sum with a variable
 MAX_GROWTH = 1_000_000  # of the product of large exponents
 
 _FORBIDDEN = re.compile(
+    r"\\(?:[hv]?phantom|[bx]?cancel|sout)(?![A-Za-z])|"
     r"\\(?:re|provide)?newcommand|\\[egx]?def\b|\\let\b|\\input|\\include|\\write|\\csname|\\catcode|\\loop|\\DeclareMath"
 )
 _POWER = re.compile(r"\^\s*(\{|-?[0-9]+|.)", re.DOTALL)

@@ -22,6 +22,7 @@ IS_VARIABLE = re.compile(VARIABLE)
 _INTERVAL = re.compile(r"([\[\](])\s*([^,;\[\]]+?)\s*[,;]\s*([^,;\[\]]+?)\s*([\[\])])")
 _RELATION = re.compile(r"\\(?:le|ge|neq)(?![A-Za-z])|<|>")
 _ANY_RELATION = re.compile(_RELATION.pattern + r"|(?<!\\)=|\\(?:equiv|approx|in|mid)(?![A-Za-z])")
+_BOUND_VARIABLE = re.compile(rf"(?<![\\A-Za-z]){VARIABLE}(?=\s*(?:<|>|\\(?:le|ge|neq)(?![A-Za-z])))")
 _BUILDER = re.compile(rf"\\\{{\s*{VARIABLE}\s*(?:\\in\s*\\mathbb\{{R\}}\s*)?(?:\\mid(?![A-Za-z])|:|\|)\s*(.*?)\s*\\\}}")
 _MEMBER = re.compile(rf"{VARIABLE}\s*\\in(?![A-Za-z])\s*(.*)")
 _MINUS_POINTS = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|-)\s*\\\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}")
@@ -42,14 +43,15 @@ def is_constant(latex: str) -> bool:
 
 
 def read_ranges(latex: str, read: Read) -> Answer | None:
-    """Read a union of intervals, whose ends ``read`` reads."""
+    """Read a union of intervals, whose ends ``read`` reads, with the name of its variable."""
     if match := _BUILDER.fullmatch(latex):
         ranges = _union(match[1], read)
     elif match := _MEMBER.fullmatch(latex):
         ranges = _union(match[1], read, pairs=True)
     else:
         ranges = _union(latex, read)
-    return _answer(ranges, latex) if ranges else None
+    names = {name for name in _BOUND_VARIABLE.findall(latex) if not is_constant(name)} if not match else set()
+    return replace(_answer(ranges, latex), name=names.pop() if len(names) == 1 else None) if ranges else None
 
 
 def as_range(answer: Answer) -> Answer | None:

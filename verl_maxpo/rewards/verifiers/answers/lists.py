@@ -21,6 +21,8 @@ _BRACKETS = re.compile(
     r"(\\\{|\\langle(?![A-Za-z])|\(|\[)\s*((?:.*?\S)?)\s*(\\\}|\\rangle(?![A-Za-z])|\)|\])", re.DOTALL
 )
 _PAIRS = {r"\{\}": "{}", r"\langle\rangle": "<>", "()": "()", "[]": "[]"}
+_OR = re.compile(r"\s*(?:\\text\s*\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|;)\s*")
+_UNION = re.compile(r"(?<=[^\\]\\\})\s*\\cup\s*\\\{(?=[^{}]*\\\})")
 _ENVIRONMENT = r"\{(?:[pb]?matrix|smallmatrix|array)\}"
 _MATRIX = re.compile(
     rf"[(\[]?\s*\\begin\s*{_ENVIRONMENT}(?:\s*\{{[lcr| ]*\}})?(.*?)\\end\s*{_ENVIRONMENT}\s*[)\]]?", re.DOTALL
@@ -45,21 +47,28 @@ def split(latex: str) -> list[str]:
 
 
 def read_list(latex: str, read: Read) -> Answer | None:
-    r"""Read ``1, 2``, ``x = 1 \text{ or } x = 2``, ``x = 1, y = 2``."""
+    r"""Read ``1, 2``, ``x = 1 \text{ or } x = 2``, ``x = 1, y = 2`` and ``x=1, y=2 \text{ or } x=2, y=1``."""
     parts = split(latex)
     if not 2 <= len(parts) <= MAX_ITEMS:
         return None
+    groups = _OR.split(latex)
+    solutions = [read(group) for group in groups] if 1 < len(groups) < len(parts) else []
+    if solutions and all(solution.brackets == "names" for solution in solutions):
+        return Answer(Kind.ITEMS, tuple(solutions), latex, latex)
     items = [item for part in parts for item in both_signs(read(part), read)]
     unnamed = tuple(replace(item, name=None) for item in items)
     names = [item.name for item in items if item.name]
     if len({name[0] for name in names}) == len(items):  # x and y, but not x_1 and x_2
         ordered = sorted(range(len(items)), key=names.__getitem__)
-        return Answer(Kind.ITEMS, tuple(unnamed[i] for i in ordered), latex, latex, brackets="names")
-    return Answer(Kind.ITEMS, unnamed, latex, latex)
+        named = ",".join(sorted(names))
+        return Answer(Kind.ITEMS, tuple(unnamed[i] for i in ordered), latex, latex, brackets="names", name=named)
+    return Answer(Kind.ITEMS, unnamed, latex, latex, brackets="{}" if len(names) == len(items) else "")
 
 
 def both_signs(answer: Answer, read: Read) -> list[Answer]:
     r"""Return the two values of a formula such as ``1 \pm x``, and any other answer as it is."""
+    if answer.kind is Kind.ITEMS and not answer.brackets and _PLUS_MINUS.search(answer.latex):
+        return list(answer.value)
     if answer.kind is not Kind.FORMULA or len(_PLUS_MINUS.findall(answer.body)) != 1:
         return [answer]
     texts = [re.sub(r"^\s*\+", "", _PLUS_MINUS.sub(sign, answer.body)) for sign in ("+", "-")]
@@ -75,7 +84,8 @@ def read_either_sign(latex: str, read: Read) -> Answer | None:
 
 
 def read_brackets(latex: str, read: Read) -> Answer | None:
-    """Read a set, a tuple, a list in brackets or a vector in angles."""
+    r"""Read a set, a tuple, a list in brackets or a vector in angles; ``\{1\} \cup \{2\}`` is one set."""
+    latex = _UNION.sub(", ", latex)
     match = _BRACKETS.fullmatch(latex)
     brackets = _PAIRS.get(match[1] + match[3]) if match else None
     if not match or not brackets or not _is_one(latex):

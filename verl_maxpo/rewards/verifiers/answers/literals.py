@@ -16,7 +16,7 @@ _SYNONYMS = {
     **dict.fromkeys(("all real numbers", "all reals", "real numbers", "reals", "any real number"), r"\mathbb{R}"),
     **{"dne": "does not exist", "t": "true", "f": "false"},
 }
-_ARTICLES = re.compile(r"\b(?:an?|the)\s+(?=[a-z])")
+_ARTICLES = re.compile(r"\b(?:an?|the|there (?:is|are))\s+(?=[a-z])")
 _WORDY = re.compile(r"[A-Za-z][A-Za-z .,'\"!?-]*")
 _A_WORD = re.compile(r"[A-Za-z]{3}|[A-Z]{2}|(?i:\bno\b)")
 _A_VARIABLE = re.compile(r"\b[b-zB-HJ-Z]\b")

@@ -34,7 +34,15 @@ _NEGATIVE_SPACE = re.compile(r"(?<!\\)\\!\s*")
 _SPACE = re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad\b|\\[hv]space\s*\{[^{}]*\}|\\(?:thin|med|thick)space\b|[\s~]+")
 _SIZE = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?|\\(?:display|text|script)style\b|\\(?:no)?limits\b"
+    r"|\\(?:tiny|small|large|Large|LARGE|huge|Huge|bf|it|sf|checkmark)(?![A-Za-z])|\\(?:text)?color\s*\{[^{}]*\}|[✓✔✅]"
 )
+#: A system of equations, as which an array of one column counts: its rows say what its variables are.
+_SYSTEM = re.compile(
+    r"(?:\\\{\s*)?\\begin\s*\{(cases|aligned|align\*?|gathered|split|array)\}(?:\s*\{[lcr| ]*\})?"
+    r"((?:(?!\\begin|\\end).)*)\\end\s*\{\1\}",
+    re.DOTALL,
+)
+_EQUATION = re.compile(r"\s*\\?[A-Za-z]+(?:_\w|_\{\w+\})?[&\s]*=[^=&]*")
 _FONT = re.compile(r"\\(?:mathbf|mathit|boldsymbol|bm|mathsf|mathnormal|emph|textbf|textit|textsf|underline)\s*(?=\{)")
 _TEXT = re.compile(r"\\(?:textnormal|textrm|textup|texttt|mathrm|mathtt|mbox|hbox|rm)\s*(?=\{)")
 _CONSTANT = re.compile(r"\\(?:text|operatorname)\s*\{\s*([ie])\s*\}|\\imath\b|\\jmath\b|\{\\rm\s*([ie])\}")
@@ -56,9 +64,21 @@ _COMMANDS = {
 _COMMAND = re.compile(r"\\(" + "|".join(sorted(map(re.escape, _COMMANDS), key=len, reverse=True)) + r")(?![A-Za-z])")
 _ASCII = (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\neq "), ("**", "^"))
 _STAR = re.compile(r"(?<![\\^_])\*")
-_PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)")
+_PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*(?:\(([^()]*)\)|([0-9]+))")
 _PLAIN_INFINITY = re.compile(r"(?<![\\A-Za-z])(?:inf|infty|infinity|oo)(?![A-Za-z])", re.IGNORECASE)
 _BLACKBOARD = re.compile(r"\\mathbb\s*R\b")
+_FUNCTIONS = r"((?:arc)?(?:sin|cos|tan)|ln|log|lg|exp)"
+_FUNCTION = re.compile(
+    rf"(?<![\\A-Za-z]){_FUNCTIONS}(?=\s*[(\\^_0-9]|\s+[a-z](?![A-Za-z]))|\\(?:text|operatorname)\s*\{{\s*{_FUNCTIONS}\s*\}}"
+)
+_OTHER_NAMES = (
+    (re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])"), r"\\pi "),
+    (re.compile(r"\\lg(?![A-Za-z])"), r"\\log_{10}"),
+    (re.compile(r"\\log\s*_\s*(?:e|\{\s*e\s*\})(?![A-Za-z])"), r"\\ln "),
+    (re.compile(r"\\exp\s*(?:\(([^()]*)\)|\{([^{}]*)\})"), r"e^{\1\2}"),
+)
+_UNIT_FRACTION = re.compile(r"\\frac\s*\{\s*\\text\s*\{([^{}]*)\}\s*\}\s*\{\s*\\text\s*\{([^{}]*)\}\s*\}")
+_TEMPERATURE = re.compile(r"(\^\{\\circ\})\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF])(?![A-Za-z]))")
 _CIRCLE = re.compile(r"\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ\b)")
 _PLAIN = re.compile(r"-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 
@@ -98,7 +118,15 @@ def _commands(text: str) -> str:
     if "\\" in text:
         text = _COMMAND.sub(lambda m: _COMMANDS[m[1]] + " ", text)
         text = _CIRCLE.sub(r"^{\\circ}", _BLACKBOARD.sub(r"\\mathbb{R}", text))
+        text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", _SYSTEM.sub(_listed, text))
+        text = _TEMPERATURE.sub(lambda m: r"\text{ celsius}" if "C" in m[0] else r"\text{ fahrenheit}", text)
     return _BRACED_SIGN.sub(r"\1", text)
+
+
+def _listed(system: re.Match[str]) -> str:
+    """Write a system of equations as a list."""
+    rows = [row.rstrip(" ,.;") for row in system[2].split(r"\\") if row.strip()]
+    return ", ".join(row.replace("&", "") for row in rows) if all(map(_EQUATION.fullmatch, rows)) else system[0]
 
 
 def _fractions(text: str) -> str:
@@ -114,7 +142,10 @@ def _ascii(text: str) -> str:
     """Write operators and infinity of program text as LaTeX does."""
     for sign, latex in _ASCII:
         text = text.replace(sign, latex)
-    text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", _STAR.sub(r" \\cdot ", text))
+    text = _PLAIN_ROOT.sub(r"\\sqrt{\1\2}", _STAR.sub(r" \\cdot ", text))
+    text = _FUNCTION.sub(lambda m: rf"\{m[1] or m[2]} ", text)
+    for name, latex in _OTHER_NAMES:
+        text = name.sub(latex, text)
     return _PLAIN_INFINITY.sub(r"\\infty", text)
 
 

@@ -14,22 +14,37 @@ from typing import Any, TypeAlias
 from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse
 from math_verify import verify as math_verify_equal
-from sympy import Basic, Expr, Interval, MatrixBase, nan, oo, preorder_traversal, zoo
+from sympy import (
+    Basic,
+    Expr,
+    Float,
+    I,
+    Integral,
+    Interval,
+    MatrixBase,
+    Rational,
+    Sum,
+    log,
+    nan,
+    oo,
+    preorder_traversal,
+    zoo,
+)
 
 from verl_maxpo.rewards.verifiers.answers.costs import hopeless
 from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of its time limits being off: the pool has one
 
+MAX_DIGITS = 15_000
 Parsed: TypeAlias = Any  # SymPy's Basic or MatrixBase
 _LATEX = [LatexExtractionConfig(normalization_config=NormalizationConfig(True, False, True, True, "none"))]
 _DEGREES = re.compile(r"([0-9]+(?:\.[0-9]+)?|\\[a-z]+|[A-Za-z])\s*\^\{\\circ\}")
-#: Two numbers that differ by less than this, relative to the larger, may be one, rounded.
-CLOSE = 5e-5
+_ODD_ROOT = re.compile(r"\\sqrt\s*\[\s*([3579])\s*\]\s*\{\s*-([^{}+-]*)\}|\(-([0-9]+)\)\^\{1/([3579])\}")
 
 
 def parse_formula(latex: str) -> Parsed:
-    """Parse a formula; degrees are parts of π.
+    """Parse a formula; degrees are parts of π, odd roots of negative numbers are real.
 
     Raises:
         Forbidden: It would take too long or too much memory.
@@ -37,6 +52,7 @@ def parse_formula(latex: str) -> Parsed:
     """
     if reason := hopeless(latex):
         raise Forbidden(reason)
+    latex = _ODD_ROOT.sub(lambda m: rf"(-\sqrt[{m[1] or m[4]}]{{{m[2] or m[3]}}})", latex)
     parsed = _parse(_DEGREES.sub(r"(\\frac{\1\\pi}{180})", latex))
     if parsed is None:
         raise Unreadable("math-verify cannot read it")
@@ -61,9 +77,12 @@ def same_formula(gold: str, answer: str) -> bool:
     """
     first, second = parse_formula(gold), parse_formula(answer)
     try:
+        numbers = _number(first), _number(second)
+        if None not in numbers:
+            return _same_number(*numbers)
         if not math_verify_equal(first, second, timeout_seconds=None, raise_on_error=True):
             return False
-        return _diverges(first) or not (_diverges(second) or _far_apart(first, second))
+        return _diverges(first) or not _diverges(second)
     except MemoryError:
         raise
     except Exception as error:  # whatever SymPy raises for two things that it cannot compare
@@ -81,12 +100,24 @@ def _diverges(parsed: Parsed) -> bool:
     return False
 
 
-def _far_apart(gold: Parsed, answer: Parsed) -> bool:
-    """Return whether two numbers differ by more than rounding; math-verify rounds to six places, however small."""
-    if not (isinstance(gold, Expr) and isinstance(answer, Expr)) or gold.free_symbols or answer.free_symbols:
-        return False
-    try:
-        first, second = complex(gold.evalf(20)), complex(answer.evalf(20))
-        return abs(first - second) > CLOSE * max(abs(first), abs(second))
-    except (TypeError, ValueError, OverflowError):
-        return False
+def _number(parsed: Parsed) -> Expr | None:
+    """Return a finite number, with i for the imaginary unit, or None."""
+    if not isinstance(parsed, Expr) or any(symbol.name != "i" for symbol in parsed.free_symbols):
+        return None
+    parsed = parsed.subs(dict.fromkeys(parsed.free_symbols, I))
+    return None if parsed.has(Integral, Sum) or not parsed.is_number or _diverges(parsed) else parsed
+
+
+def _same_number(gold: Expr, answer: Expr) -> bool:
+    """Compare two numbers as :func:`.comparing.same_number` does; exactly means to more digits than could agree."""
+    if gold.is_Rational and answer.is_Rational:
+        return bool(gold == answer)
+    size = max(
+        abs(complex(log(abs(number).evalf(20), 10).evalf(5))) if number.evalf(20) else 0 for number in (gold, answer)
+    )
+    digits = min(60 + 4 * int(size), MAX_DIGITS)
+    first, second = gold.evalf(digits), answer.evalf(digits)
+    difference, largest = abs(first - second), max(abs(first), abs(second))
+    if gold.has(Float) or answer.has(Float):
+        return bool(difference <= min(1, 100 * largest) * Rational(5, 10**7))
+    return bool(difference <= largest * Rational(1, 10 ** (digits - 10)))

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from math import comb, isqrt
 from typing import Any
 
 from verl_maxpo.rewards.verifiers.answers import intervals, lists, literals
@@ -20,24 +21,27 @@ from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, formula
 from verl_maxpo.rewards.verifiers.answers.notation import clean, strip_punctuation
 from verl_maxpo.rewards.verifiers.answers.numerals import SCALES, read_number
 from verl_maxpo.rewards.verifiers.answers.units import leads_in, read_unit, split_currency, split_unit
-from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable, check, evaluate, plain_signs
+from verl_maxpo.rewards.verifiers.expressions import Grammar, NotEvaluated, Unreadable, check, evaluate, plain_signs
 from verl_maxpo.rewards.verifiers.extraction import words_as_text
 
 MAX_LENGTH = 2000
 _NAME = re.compile(
     rf"(?P<variable>{VARIABLE})|{VARIABLE}\s*(?:\^\{{-1\}}|')?\s*\([^()=]{{1,40}}\)|\|?\s*[A-Z]{{2,4}}\s*\|?"
     r"|\(\s*[a-z](?:\s*,\s*[a-z])+\s*\)|m?\s*\\angle\s*\{?\s*[A-Z]{1,3}\s*\}?|\[\s*[A-Z]{3,6}\s*\]"
-    r"|\\(?:overline|overrightarrow|vec|hat)\s*\{\s*[A-Za-z]{1,2}\s*\}"
+    r"|\|*\s*\\(?:overline|overrightarrow|vec|hat)\s*\{\s*[A-Za-z]{1,2}\s*\}\s*\|*|\\(?:max|min)\s*[A-Za-z]?"
+    r"|[A-Za-z]_\{?(?:\\triangle\s*[A-Z]{3}|\\(?:max|min)|\\text\{\w+\}|[A-Z]{3})\}?|\\frac\{d\s*[a-z]\}\{d\s*[a-z]\}|[a-z]'+"
     r"|(?:\\text\s*\{[^{}=]{1,60}\}|[A-Za-z][a-z]{2,}(?: [a-z]+){0,5})\s*(?:\([^()=]{1,40}\)|_\{?\w+\}?)?"
 )
-_EQUALS = re.compile(r"(?<![\\<>!:])=")
+_EQUALS = re.compile(r"(?<![\\<>!:])=|\\in(?=\s*\\\{)")
+_SUM_OF_NAMES = re.compile(rf"(?:[A-Z]{{2}}|{VARIABLE})(?:\s*\+\s*(?:[A-Z]{{2}}|{VARIABLE}))+")
+_INNERMOST = re.compile(r"\\(frac|sqrt|binom)\{([^{}]*)\}(?:\{([^{}]*)\})?|\^\{([^{}]*)\}")
 _PHRASE = (
     r"\s*(?:(?:so|thus|hence|therefore|and|the|our|my|final|correct|required|exact)\b,?\s*)*"
     r"\b(?:answers?|result|solutions?|value|option|choice)\b\s*(?:(?:is|are|equals)\b\s*:?|[:=])\s*"
 )
 _LEAD_IN = re.compile(rf"\\text\s*\{{{_PHRASE}\}}\s*|{_PHRASE}", re.IGNORECASE)
 # Words before a value; what they say is all there is to it if they end in "is" or a colon, or a plain value follows.
-_LEAD = re.compile(r"(?:\\text\s*\{((?=[^{}]*[^\W\d_]{2})[^{}0-9]*)\}\s*)+(?![=_^/*+])(?=\S)")
+_LEAD = re.compile(r"(?:\\text\s*\{((?=[^{}]*[^\W\d_]{2})[^{}0-9]*)\}\s*:?\s*)+(?![=_^/*+])(?=\S)")
 _CONNECTS = r"(?:so|thus|hence|therefore|then|and|now|finally|here|it|we|conclude|follows|that|also|the|answer)"
 _SAYS = re.compile(
     rf".*(?:\b(?:is|are|was|equals?|equal to|gives?|get|obtain|have|has)\s*:?|:)\s*|(?:{_CONNECTS}\b,?\s*)+",
@@ -58,7 +62,7 @@ _OPERATOR = re.compile(
     r"\\(?:sin|cos|tan|cot|sec|csc|int|iint|oint|sum|prod|lim)(?![A-Za-z])|(?<![A-Za-z\\])(?:sin|cos|tan)(?![a-z])"
 )
 _WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}|\{([^{}]*)\}|\(([-+0-9./ ]+)\)")
-_TELLING_TEXT = re.compile(r"\\text\s*\{((?=[^{}]*(?:[0-9]|\b(?:or|and)\b))[^{}]*)\}")
+_TELLING_TEXT = re.compile(r"\\text\s*\{((?=[^{}]*(?:(?<!\^)[0-9]|\b(?:or|and)\b))[^{}]*)\}")
 
 
 def read(text: str) -> Answer:
@@ -147,32 +151,59 @@ def _listed(latex: str) -> Answer | None:
 
 def _named(latex: str) -> Answer:
     """Read ``x = 5``, ``5 = x``, ``f(3) = 5`` and chains of these; what has no name goes on as it is."""
-    parts = [part.strip() for part in _EQUALS.split(latex)]
+    parts = [part.strip() for part in _EQUALS.split(latex.removeprefix("="))]
     if len(parts) == 1 or not all(parts):
         return _unnamed(latex)
     if not _NAME.fullmatch(parts[0]) and IS_VARIABLE.fullmatch(parts[-1]):
         parts.reverse()
     match = _NAME.fullmatch(parts[0])
-    if not all(map(_NAME.fullmatch, parts[:-1])) and not _is_true_arithmetic(parts):
+    rest = chain(parts)
+    answer = _measured(rest[-1])
+    if len(rest) > 1 and not (answer and all(arithmetic(part) == answer.value.value for part in rest[:-1])):
         return formula(latex)
-    answer = _measured(parts[-1]) or _unnamed(parts[-1])
+    answer = answer or _unnamed(rest[-1])
     return replace(answer, latex=latex, name=(match and match["variable"]) or "")
 
 
-def _is_true_arithmetic(parts: list[str]) -> bool:
-    r"""Return whether a chain of equations is, as in ``2 \cdot 3 = 6``."""
-    values = [arithmetic(part) for part in parts]
-    return None not in values and len(set(values)) == 1
+def chain(parts: list[str]) -> list[str]:
+    """Return the working and the value of ``name = working = value``; a sum of names has to have working."""
+    named = next((i for i, part in enumerate(parts) if not _NAME.fullmatch(part)), len(parts))
+    if not named and len(parts) > 2 and _SUM_OF_NAMES.fullmatch(parts[0]):
+        named = 1
+    return parts[min(named, len(parts) - 1) :]
 
 
 def arithmetic(latex: str) -> Fraction | None:
-    """Return the value of arithmetic with small integers, None for all else."""
+    """Return the value of arithmetic with small rational numbers, None for all else."""
     if number := read_number(latex):
         return number.value
+    latex, count = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", latex), 1
     try:
-        return evaluate(check(plain_signs(re.sub(r"\\frac\{([0-9]+)\}\{([0-9]+)\}", r"(\1/\2)", latex))))
-    except (Forbidden, Unreadable):
+        while count:
+            latex, count = _INNERMOST.subn(_computed, latex)
+        return evaluate(check(plain_signs(latex).replace("^", "**"), Grammar(powers=100)))
+    except NotEvaluated:
         return None
+
+
+def _computed(command: re.Match[str]) -> str:
+    """Write a fraction, a power, the root of a square or a binomial as the program text of its value."""
+    name, first, second, exponent = command.groups()
+    if name is None:
+        return f"**({exponent})"
+    if name == "frac":
+        return f"(({first})/({second}))"
+    value, lower = arithmetic(first), arithmetic(second or "0")
+    if (
+        value is None
+        or lower is None
+        or value.denominator * lower.denominator > 1
+        or not 0 <= lower <= 50 <= 50 + value <= 10**6
+    ):
+        raise Unreadable("not a small number")
+    if name == "sqrt" and isqrt(int(value)) ** 2 != value:
+        raise Unreadable("not the root of a square")
+    return str(isqrt(int(value)) if name == "sqrt" else comb(int(value), int(lower)))
 
 
 def _unnamed(latex: str) -> Answer:

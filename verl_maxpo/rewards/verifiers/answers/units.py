@@ -64,7 +64,7 @@ _LEADING = frozenset((_HEDGES + _BEFORE).split())
 _CJK = re.compile("[万亿千百十半倍成负不或和以约多余]")
 _TOKEN = re.compile(
     r"\\text\s*\{(?P<text>(?:[^{}0-9^]|\^(?:-?[1-4]|\{-?[1-4]\}))*)\}|(?P<slash>/)"
-    r"|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?|[^\W\d_A-Za-z]+|(?<=/)[smhgl](?![A-Za-z])|(?<=[0-9] )m(?=\s?\^))"
+    r"|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?|[^\W\d_A-Za-z]+|(?<=/)[smhgl](?![A-Za-z])|(?<=[0-9] )m(?=\s?[\^/]))"
     r"|\^\s*\{?\s*(?P<power>-?[1-4])\s*\}?"
     r"|(?P<space>\s+)|\\cdot(?![A-Za-z])|\\[A-Za-z]+|."
 )
@@ -131,7 +131,7 @@ def _product(words: list[str]) -> Unit | None:
         name = word.lower()
         if name in ("per", "/"):
             sign = -1
-        elif name in _POWERS and not (name.endswith("d") and last[0]):
+        elif name in _POWERS and not name.endswith("ed"):
             power = _POWERS[name]
         elif name[0] == "^" or name in _POWERS:
             if not last[0]:

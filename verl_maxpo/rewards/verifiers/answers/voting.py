@@ -12,7 +12,7 @@ from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, Range
 from verl_maxpo.rewards.verifiers.answers.reading import MAX_LENGTH, read
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,299})")
-_SINGLE = re.compile(r"([_^])\s*\{\s*([0-9A-Za-z])\s*\}")
+_SINGLE = re.compile(r"([_^]|\\pmod)\s*\{\s*([0-9A-Za-z])\s*\}")
 _PRODUCT = re.compile(r"\s*\\(?:cdot|times)\s*(?=\\|[A-Za-z(])")
 
 
