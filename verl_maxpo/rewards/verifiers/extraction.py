@@ -24,7 +24,8 @@ _THOUGHT = re.compile(
     r"[<\[◁](?i:/(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)[>\]▷]|\|end_of_thought\|>|\|channel\|>final<\|message\|>)"
 )
 _BRACES = re.compile(
-    r"\\(?P<box>boxed|fbox)\s*\{|\\(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})|\\[{}\\](?!boxed|fbox)|[{}]"
+    r"\\(?P<box>boxed|fbox)\s*\{|\\(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})"
+    r"|(?:\\[{}\\](?!boxed|fbox))+|\{+|\}"
 )
 # What may stand between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
 _JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*")
@@ -143,8 +144,8 @@ def _boxes(text: str) -> list[tuple[int, int]]:
             open_braces.append(match.end())
         elif match["bare"]:
             boxes.append(match.span("bare"))
-        elif match[0] == "{":
-            open_braces.append(None)
+        elif match[0][0] == "{":
+            open_braces += [None] * len(match[0])
         elif match[0] == "}" and open_braces:
             start = open_braces.pop()
             if start is not None and not (boxes and boxes[-1][0] > start):
