@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.quickstart import prepare
-from support.reproduction import curves, in_verl, report, smollm2, studies, sweep
+from support.reproduction import curves, in_verl, report, studies, sweep
 
 STARTS = json.loads((prepare.START / "starts.json").read_text())
 PROBLEMS = {"hidden_digit": len(curves.hidden_digit_weights()[0]), "countdown": 300, "closest": 300}
@@ -55,12 +55,6 @@ def test_samples_of_verl_count_for_every_problem_of_their_prompt(tmp_path: Path)
     dump.write_text("\n".join(lines[1:]))
     with pytest.raises(SystemExit, match="as many samples of each of the 300 held-out prompts"):
         in_verl.count_successes(dump)
-
-
-def test_readme_of_smollm2_has_the_results() -> None:
-    text = smollm2.README.read_text()
-    assert smollm2.filled(text) == text, "run `python examples/smollm2/results.py`"
-    assert "<!-- end -->" in text
 
 
 @given(samples=st.integers(1, 1295), data=st.data())

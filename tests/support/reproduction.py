@@ -1,4 +1,4 @@
-"""The modules of examples/pytorch, examples/reproduction and examples/smollm2, which are no packages."""
+"""The modules of examples/quickstart, examples/pytorch and examples/reproduction, which are no packages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-for folder in ("quickstart", "pytorch", "reproduction", "smollm2"):
+for folder in ("quickstart", "pytorch", "reproduction"):
     sys.path.insert(0, str(EXAMPLES / folder))
 
 import bandit  # noqa: E402
@@ -16,7 +16,6 @@ import intervals  # noqa: E402
 import optimum  # noqa: E402
 import pictures  # noqa: E402
 import report  # noqa: E402
-import results as smollm2  # noqa: E402
 import studies  # noqa: E402
 import sweep  # noqa: E402
 import tasks  # noqa: E402
@@ -24,6 +23,6 @@ import train  # noqa: E402
 import variance  # noqa: E402
 
 __all__ = [
-    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "pictures", "report", "smollm2", "studies",
+    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "pictures", "report", "studies",
     "sweep", "tasks", "train", "variance",
 ]  # fmt: skip
