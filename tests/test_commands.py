@@ -61,7 +61,7 @@ def make_data(folder: Path) -> None:
     problems = [{"question": f"{i} * 8 = ?", "answer": f"{i * 8}"} for i in range(10)]
     (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, problems)))
     samples = [{"input": f"{i}", "score": float((i + j) % 3 == 0), "step": 0} for i in range(8) for j in range(16)]
-    lines = "\n".join(json.dumps({**sample, "acc": sample["score"]}) for sample in samples)
+    lines = "\n".join(json.dumps({**sample, "acc": sample["score"], "answer": "7"}) for sample in samples)
     for file in ("outputs/gsm8k/maxpo-seed0/validation/0.jsonl", "outputs/rollouts/0.jsonl"):
         (folder / file).parent.mkdir(parents=True)
         (folder / file).write_text(lines)
