@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What the run scripts share. A script sets what is its own, sources this file, prepares its data and ends in
-# `train "$@"`. With --settings as its first argument it only prints its settings and RUN, the folder of the run.
+# What the run scripts share. A script sets what is its own, sources this file, prepares its data, calls `ready` and
+# starts verl with "${SETTINGS[@]}". With --settings first, it only prints its settings and RUN, the folder of the run.
 
 # ---- settings of every run script, each of which the environment may override; see README.md ----
 RECIPE=$(basename "$(dirname "$(realpath "${BASH_SOURCE[1]}")")")
@@ -35,45 +35,36 @@ esac
 
 # The name of a run holds what the runs of one recipe are compared by. evaluate averages those that differ by the seed.
 NAME=$ESTIMATOR${K:+-k$K}-n$N-lr$LR${TAG:+-$TAG}
-RUN=$OUT/$(sed -E 's/[^[:alnum:].-]+/_/g; s/_(-|$)/\1/g; s/-k_/-k/' <<<"$NAME")-seed$SEED # [1,8] becomes 1_8
+NAME=$(sed -E 's/[^[:alnum:].-]+/_/g; s/_(-|$)/\1/g; s/-k_/-k/' <<<"$NAME")-seed$SEED # [1,8] becomes 1_8
+RUN=$OUT/$NAME
 
-# What may not change while a run goes on, beside overrides; OWN_SETTINGS are names that a script adds.
+# What makes a run another run: these settings, those that a script adds, and overrides but of what is shown and kept.
 FIXED=(MODEL ESTIMATOR K N LR SEED GPUS "${OWN_SETTINGS[@]}")
+SHOWN='^$|^\+*(trainer|ray_kwargs|data\.val_|actor_rollout_ref\.rollout\.val_kwargs)'
+OVERRIDES=("$@")
+[ "${1:-}" != --settings ] || OVERRIDES=("${@:2}")
 
-what_is_trained() { # the settings and overrides that make a run another run
-    local name override
-    for name in "${FIXED[@]}"; do echo "$name=${!name}"; done
-    for override in "${OVERRIDES[@]}"; do
-        case "${override//+/}" in
-            trainer.* | ray_kwargs.* | data.val_* | actor_rollout_ref.rollout.val_kwargs.*) ;;
-            *) echo "$override" ;;
-        esac
-    done
+values_of() { # values_of NAME...: NAME=value, a line each
+    local name
+    for name in "$@"; do echo "$name=${!name}"; done
 }
 
-refuse_other_settings() { # nothing shows, or goes on with, a run of other settings
-    local changed
-    [ -f "$RUN/settings" ] || return 0
-    changed=$(diff "$RUN/settings" <(what_is_trained) | grep '^[<>]') || true
-    [ -n "$changed" ] || return 0
+what_is_trained() {
+    values_of "${FIXED[@]}"
+    printf '%s\n' "${OVERRIDES[@]}" | grep -vE "$SHOWN" || true
+}
+
+changed=$(diff "$RUN/settings" <(what_is_trained) 2>/dev/null | grep '^[<>]') || true
+if [ -n "$changed" ]; then # nothing shows, or goes on with, a run of other settings
     cat >&2 <<END
 $RUN is a run with other settings (<) than these (>):
 $changed
 For a run beside it, set TAG or OUT to another name. To go on with it all the same, remove $RUN/settings.
 END
     exit 2
-}
-
-print_settings() {
-    local name
-    for name in "${FIXED[@]}" STEPS OUT DATA PREPARE CHECK TAG RUN; do echo "$name=${!name}"; done | sort -u
-}
-
-OVERRIDES=("$@")
-[ "${1:-}" != --settings ] || OVERRIDES=("${@:2}")
-refuse_other_settings
+fi
 if [ "${1:-}" = --settings ]; then
-    print_settings
+    values_of "${FIXED[@]}" STEPS OUT DATA PREPARE CHECK TAG RUN | sort -u
     exit
 fi
 
@@ -99,39 +90,30 @@ prepare_apart() { # prepare_apart TRAIN TEST...: data sets to evaluate on, and o
     TEST_FILES=("${files[@]}")
 }
 
-check_rewards() { # every gold answer is right and a wrong one is wrong, or no training
-    [ "$CHECK" = true ] || return 0
-    python -m verl_maxpo check "$TRAIN_FILE" "${TEST_FILES[@]}" ||
+ready() { # SETTINGS for verl, once every gold answer is right and a wrong one is wrong, with CHECK_OPTIONS of a script
+    local last environment=+ray_kwargs.ray_init.runtime_env.env_vars # of every worker, also where Ray runs already
+    [ "$CHECK" != true ] || python -m verl_maxpo check "$TRAIN_FILE" "${TEST_FILES[@]}" "${CHECK_OPTIONS[@]}" ||
         { echo "rows with problems, see above: fix them, or train regardless with CHECK=false" >&2; exit 1; }
-}
-
-train() { # train [override...]: verl's trainer, which goes on from the last checkpoint of the run, if there is one
-    local last files environment DATA_ARGS MODEL_ARGS ROLLOUT_ARGS TRAINER_ARGS
-    check_rewards
     mkdir -p "$RUN"
     what_is_trained >"$RUN/settings"
-
-    files=$(IFS=, && echo "${TEST_FILES[*]}")
-    environment=+ray_kwargs.ray_init.runtime_env.env_vars # of every worker, also where Ray runs already
-    DATA_ARGS=(data.train_files="$TRAIN_FILE" data.val_files="[$files]" data.seed="$SEED")
-    MODEL_ARGS=(actor_rollout_ref.model.path="$MODEL" actor_rollout_ref.actor.optim.lr="$LR")
-    ROLLOUT_ARGS=(actor_rollout_ref.rollout.n="$N" actor_rollout_ref.rollout.seed="$SEED")
-    TRAINER_ARGS=(
+    SETTINGS=(
+        data.train_files="$TRAIN_FILE"
+        data.val_files="[$(IFS=, && echo "${TEST_FILES[*]}")]"
+        actor_rollout_ref.model.path="$MODEL"
+        actor_rollout_ref.actor.optim.lr="$LR"
+        actor_rollout_ref.rollout.n="$N"
+        "${ADVANTAGE[@]}"
         trainer.n_gpus_per_node="$GPUS"
         trainer.total_training_steps="$STEPS"
-        trainer.experiment_name="$(basename "$RUN")"
-        trainer.validation_data_dir="$RUN/validation"
-        trainer.default_local_dir="$RUN/checkpoints"
+        run.name="$NAME"
+        run.folder="$RUN"
+        run.seed="$SEED"
         "$environment.TENSORBOARD_DIR=$RUN/tensorboard"
         # One file for each start: verl would empty that of the start before
         "$environment.VERL_FILE_LOGGER_PATH=$RUN/metrics-$(date +%Y%m%d-%H%M%S).jsonl"
-        hydra.run.dir="$RUN/hydra"
     )
-    # The validation at the checkpoint is not repeated.
+    # A run goes on from its last checkpoint; the validation there is not repeated.
     last=$(cat "$RUN/checkpoints/latest_checkpointed_iteration.txt" 2>/dev/null) || true
-    [[ ! -f $RUN/validation/$last.jsonl || "$*" == *val_only=* ]] || TRAINER_ARGS+=(trainer.val_before_train=false)
-
-    exec ${TIME_LIMIT:+timeout "$TIME_LIMIT"} python -m verl.trainer.main_ppo \
-        --config-path pkg://verl_maxpo.config --config-name "${CONFIG:-$RECIPE}" \
-        "${DATA_ARGS[@]}" "${MODEL_ARGS[@]}" "${ROLLOUT_ARGS[@]}" "${ADVANTAGE[@]}" "${TRAINER_ARGS[@]}" "$@"
+    [[ ! -f $RUN/validation/$last.jsonl || "${OVERRIDES[*]}" == *val_only=* ]] ||
+        SETTINGS+=(trainer.val_before_train=false)
 }

@@ -157,9 +157,10 @@ def help_of_ray(command: tuple[str, ...]) -> str:
 
 def check_ours(arguments: list[str]) -> None:
     """Run verl-maxpo, but for what looks at this machine."""
-    local = "--local" in arguments or Path(arguments[1]).is_file()
-    if arguments[0] == "doctor" or (arguments[0] == "prepare" and not local):  # Ray; the hub
-        check_options(arguments, help_of_ours(arguments[0]))
+    command, *others = arguments
+    local = "--local" in others or any(Path(other).is_file() for other in others)
+    if command == "doctor" or (command == "prepare" and not local):  # Ray; the hub
+        check_options(arguments, help_of_ours(command))
     else:
         assert main(arguments) == 0
 

@@ -23,4 +23,7 @@ if [ "$MODE" = separate_async ]; then
 fi
 
 prepare gsm8k gsm8k
-train "${MODE_ARGS[@]}" "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name async \
+    "${SETTINGS[@]}" "${MODE_ARGS[@]}" "$@"

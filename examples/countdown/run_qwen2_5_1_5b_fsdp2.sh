@@ -12,4 +12,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 # Three or four numbers up to 50 and a target up to 100, instead of four to six numbers and a target up to 999
 prepare countdown reasoning_gym:countdown \
     --task-config min_numbers=3 max_numbers=4 max_value=50 min_target=10 max_target=100
-train "$@"
+ready
+
+# Nothing differs from what all recipes share
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name recipe \
+    'hydra.searchpath=[pkg://verl.trainer.config]' "${SETTINGS[@]}" "$@"

@@ -14,4 +14,7 @@ OWN_SETTINGS=(OVERLONG)
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 prepare_apart dapo_math aime24 aime25 amc23
-train reward.reward_kwargs.overlong_buffer_cfg.enable="$OVERLONG" "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name dapo_math \
+    "${SETTINGS[@]}" reward.reward_kwargs.overlong_buffer_cfg.enable="$OVERLONG" "$@"

@@ -10,4 +10,7 @@ MODEL=${MODEL:-Qwen/Qwen2.5-0.5B-Instruct}
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 prepare gsm8k gsm8k
-train "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name gsm8k \
+    "${SETTINGS[@]}" "$@"

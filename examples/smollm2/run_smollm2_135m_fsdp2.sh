@@ -36,4 +36,7 @@ if [ "$PLATFORM" = cpu ]; then
         +actor_rollout_ref.rollout.engine_kwargs.vllm.block_size=16
     )
 fi
-train "${platform_args[@]}" "$@"
+ready
+
+exec python -m verl.trainer.main_ppo --config-path pkg://verl_maxpo.config --config-name smollm2 \
+    "${SETTINGS[@]}" "${platform_args[@]}" "$@"

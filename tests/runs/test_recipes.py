@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -38,7 +39,9 @@ def test_every_recipe_has_its_parts() -> None:
     for name, script in recipes.SCRIPTS.items():
         assert os.access(script, os.X_OK)
         assert (script.parent / "README.md").exists(), name
-        assert (CONFIG / f"{name}.yaml").exists(), name
+        config = re.search(r"--config-name (\w+)", script.read_text())
+        assert config
+        assert config[1] == (name if (CONFIG / f"{name}.yaml").exists() else "recipe")
 
 
 @pytest.mark.parametrize("script", SHELL, ids=lambda script: str(script.relative_to(recipes.EXAMPLES)))
@@ -68,7 +71,7 @@ def compose(command: list[str]) -> Any:
 
 
 def overrides_of(command: list[str]) -> list[str]:
-    return [override for override in command[6:] if not override.startswith(("hydra.run.dir=", "+ray_kwargs."))]
+    return [override for override in command[6:] if not override.startswith("+ray_kwargs.")]
 
 
 def validate(config: Any) -> None:
@@ -97,7 +100,7 @@ def test_recipe(name: str, recorder: StandIns) -> None:
     assert {str(Path(file).parent) for file in before[-1][3:]} == prepared
     validate(config)
     # The configuration without the script has the same values as the script's settings.
-    alone = composed(name)
+    alone = composed(command[5], *(override for override in command if override.startswith("hydra.")))
     for value in ["algorithm", "actor_rollout_ref.rollout.n", "actor_rollout_ref.actor.optim.lr"]:
         assert OmegaConf.select(alone, value) == OmegaConf.select(config, value), value
 
@@ -108,7 +111,7 @@ def test_estimator_is_one_setting(recorder: StandIns) -> None:
     for estimator in ESTIMATORS:
         *_, command = calls_of(recorder, recipes.SCRIPTS["gsm8k"], ESTIMATOR=estimator, K="3")
         ours = estimator in ["maxpo", *BASELINES]
-        assert f"trainer.experiment_name={estimator}{'-k3' if ours else ''}-n16-lr1e-6-seed0" in command
+        assert f"run.name={estimator}{'-k3' if ours else ''}-n16-lr1e-6-seed0" in command
         changes = [override for override in overrides_of(command) if override.startswith("algorithm.")]
         changed = copy.copy(config)
         changed.algorithm = OmegaConf.merge(config.algorithm, OmegaConf.from_dotlist(changes).algorithm)
@@ -220,9 +223,9 @@ def test_overlong_punishment_is_a_setting(recorder: StandIns) -> None:
     assert 0 < buffer.len < config.data.max_response_length
 
 
-def test_the_table_of_costs_is_that_of_the_configurations() -> None:
-    costs = [sys.executable, str(recipes.EXAMPLES / "costs.py")]
-    table = subprocess.run(costs, capture_output=True, text=True, check=True).stdout
+def test_the_table_of_needs_is_that_of_the_configurations() -> None:
+    needs = [sys.executable, str(recipes.EXAMPLES / "needs.py")]
+    table = subprocess.run(needs, capture_output=True, text=True, check=True).stdout
     assert table in (recipes.EXAMPLES / "README.md").read_text()
 
 
@@ -263,11 +266,16 @@ def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: StandIns
         (run / "finished").write_text(steps)
     *_, report = calls = calls_of(recorder, *compare, **settings)
     trained = [call for call in calls if call[1] == "verl.trainer.main_ppo"]
-    expected = [f"trainer.experiment_name={run.name}" for run in runs if run != runs[1]]
+    expected = [f"run.name={run.name}" for run in runs if run != runs[1]]
     assert [name in call for name, call in zip(expected, trained, strict=True)] == [True] * 5
     assert all(call[-1] == "trainer.nnodes=2" for call in trained)
     assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/here/report"]
     assert calls_of(recorder, *compare, **settings) == [report]
+    # One more learning rate is one more run of each.
+    *trained, report = calls_of(recorder, *compare, LRS="1e-6 3e-6", **settings)
+    names = [argument for call in trained for argument in call if argument.startswith("run.name=")]
+    assert sorted(names) == sorted(f"run.name={run.name.replace('1e-6', '3e-6')}" for run in runs)
+    assert len(report) == 3 + 2 * len(runs) + 2
     # A run of other settings is not taken for what is asked.
     other = stopped(recorder, *compare, "data.train_batch_size=8", **settings)
     assert "> data.train_batch_size=8" in other

@@ -17,7 +17,8 @@ from verl import DataProto
 def composed(name: str, *overrides: str, package: str = "verl_maxpo.config") -> DictConfig:
     """Compose a configuration; files are read once, overrides but of groups applied to a copy as Hydra does."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    groups = tuple(one.input_line for one in parsed if "." not in one.key_or_group)  # such as +platform=cpu
+    # Such as +platform=cpu and hydra.searchpath
+    groups = tuple(one.input_line for one in parsed if "." not in one.key_or_group or one.key_or_group[:6] == "hydra.")
     config = copy.deepcopy(_composed(name, package, groups))
     ConfigLoaderImpl._apply_overrides_to_config([one for one in parsed if one.input_line not in groups], config)
     return config
