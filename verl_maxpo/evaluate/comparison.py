@@ -39,7 +39,6 @@ from verl_maxpo.evaluate.results import (
     PASS,
     SELECTED,
     VERL,
-    Average,
     Comparison,
     Coverage,
     Difference,
@@ -137,9 +136,10 @@ def compare(
                 if name == source:
                     cell = _evaluate(run, step, samples, fields, comparison, numbers)
                     sides.setdefault(Side(run.label, step), []).append(cell)
-                    _add_estimates(comparison, source, cell, fields)
+                    comparison.coverage.append(_coverage(comparison, source, cell))
+                    comparison.estimates += _estimates(source, Side(run.label, step), [cell], fields, run.name)
         for side, cells in sides.items():
-            _add_averages(comparison, source, side, cells, fields)
+            comparison.averages += _estimates(source, side, cells, fields)
         for pair in _pairs(comparison, source, runs, reference):
             _add_differences(comparison, source, *pair, sides, fields)
     comparison.notes += [*_without_common_source(runs, reference), *_missing_samples(comparison)]
@@ -257,18 +257,26 @@ def _interval(values: Floats, metric: str, fields: _Fields) -> Interval | None:
     return mean_interval(values) if fields.is_of_scores(metric) else proportion_interval(values)
 
 
-def _add_estimates(comparison: Comparison, source: str, cell: _Evaluated, fields: _Fields) -> None:
+def _coverage(comparison: Comparison, source: str, cell: _Evaluated) -> Coverage:
     about = cell.run.name, cell.run.label, source, cell.step
     sizes = len(cell.sizes), int(cell.sizes.min()), int(cell.sizes.max())
     never = None if cell.counts is None else float((cell.counts == 0).mean())
-    problems = _problems(cell, comparison)
-    comparison.coverage.append(Coverage(*about, *sizes, never, _statuses(cell.samples), problems))
-    for (metric, k), values in cell.values.items():
-        usable = values[~np.isnan(values)]
-        if len(usable):
-            interval = _interval(usable, metric, fields)
-            found = float(usable.mean()), interval, len(usable), len(values) - len(usable)
-            comparison.estimates.append(Estimate(*about, metric, k, *found))
+    return Coverage(*about, *sizes, never, _statuses(cell.samples), _problems(cell, comparison))
+
+
+def _estimates(
+    source: str, side: Side, cells: list[_Evaluated], fields: _Fields, run: str | None = None
+) -> Iterator[Estimate]:
+    """Yield the estimates of one run, or of all seeds of a side."""
+    everything = len(np.unique(np.concatenate([cell.numbers for cell in cells])))
+    for metric, k in cells[0].values:
+        parts = [(cell.numbers, cell.values[metric, k]) for cell in cells]
+        over_prompts, means = _mean_by_prompt(parts), _means([values for _, values in parts])
+        if means:
+            interval, std = _interval(over_prompts, metric, fields), _std(means)
+            sizes = len(means), len(over_prompts), everything - len(over_prompts)
+            about = side.label, source, side.step, metric, k
+            yield Estimate(*about, float(np.mean(means)), interval, std, *sizes, run)
 
 
 def _statuses(samples: Samples) -> dict[str, float] | None:
@@ -290,17 +298,6 @@ def _problems(cell: _Evaluated, comparison: Comparison) -> list[PromptCounts] | 
         return None
     rows = zip(cell.samples.prompts, cell.sizes.tolist(), cell.counts.tolist(), strict=True)
     return [PromptCounts(key.hex(), n, successes) for key, n, successes in rows]
-
-
-def _add_averages(comparison: Comparison, source: str, side: Side, cells: list[_Evaluated], fields: _Fields) -> None:
-    for metric, k in cells[0].values:
-        usable = [cell for cell in cells if not np.isnan(cell.values[metric, k]).all()]
-        if usable:
-            means = np.array([np.nanmean(cell.values[metric, k]) for cell in usable])
-            over_prompts = _mean_by_prompt([(cell.numbers, cell.values[metric, k]) for cell in usable])
-            std = float(means.std(ddof=1)) if len(means) > 1 else None
-            found = float(means.mean()), std, _interval(over_prompts, metric, fields), len(means)
-            comparison.averages.append(Average(side.label, source, side.step, metric, k, *found))
 
 
 def _mean_by_prompt(parts: list[tuple[Ints, Floats]]) -> Floats:
@@ -356,7 +353,7 @@ def _add_differences(
         over_prompts = _mean_by_prompt([(pair.numbers, values) for pair, values in zip(pairs, by_pair, strict=True)])
         if metric != VERL and len(over_prompts):
             interval = mean_interval if fields.is_of_scores(metric) else paired_proportion_interval
-            std = _std(by_pair) if same_seed else None
+            std = _std(_means(by_pair)) if same_seed else None
             found = float(over_prompts.mean()), interval(over_prompts), std, len(over_prompts)
             comparison.differences.append(Difference(candidate, reference, source, metric, k, *found))
 
@@ -379,8 +376,11 @@ def _differences(pair: _Pair, metric: str, k: int) -> Floats:
     return difference
 
 
-def _std(by_seed: list[Floats]) -> float | None:
-    means = [np.nanmean(values) for values in by_seed if not np.isnan(values).all()]
+def _means(by_seed: list[Floats]) -> list[float]:
+    return [float(np.nanmean(values)) for values in by_seed if not np.isnan(values).all()]
+
+
+def _std(means: list[float]) -> float | None:
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 

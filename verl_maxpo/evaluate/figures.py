@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 
+from verl_maxpo.evaluate.lines import COLOURS, PLOTLY_MARKERS, Line, against_k, over_steps
 from verl_maxpo.evaluate.problems import Changes, Outcome
-from verl_maxpo.evaluate.results import METRICS, Average, Comparison, Side
-from verl_maxpo.evaluate.styles import COLOURS, PLOTLY_MARKERS
-from verl_maxpo.evaluate.tables import at_k, name_of_difference, number
+from verl_maxpo.evaluate.results import METRICS, Comparison, Estimate, Side
+from verl_maxpo.evaluate.tables import at_k, bounds, name_of_difference, number
 
 _HELPED, _LOST, _SAME = COLOURS[0], COLOURS[1], "#888888"
 _BINS = 16  # of outcomes whose samples are too many, or that are scores
@@ -73,45 +74,38 @@ def figures(comparison: Comparison, source: str, changes: list[Changes]) -> Iter
     Yields:
         Every metric against k, the main metric over steps where there are several, and the problems where any changed.
     """
-    rows = [row for row in comparison.averages if row.data_source == source]
-    yield _against_k(comparison, source, rows)
-    if any(len(comparison.steps(row.label, source)) > 1 for row in rows):
-        yield _over_steps(comparison, source, rows)
+    labels = {row.label for row in comparison.averages if row.data_source == source}
+    yield _against_k(comparison, source)
+    if any(len(comparison.steps(label, source)) > 1 for label in labels):
+        yield _over_steps(comparison, source)
     if changes:
         yield _before_and_after(changes)
 
 
-def _against_k(comparison: Comparison, source: str, rows: list[Average]) -> Interactive:
-    there = [metric for metric in METRICS if any(row.metric == metric for row in rows)]
+def _against_k(comparison: Comparison, source: str) -> Interactive:
+    of_metric = {metric: against_k(comparison, source, metric) for metric in METRICS}
+    there = {metric: lines for metric, lines in of_metric.items() if lines}
     traces = []
-    for metric in there:
-        for number_of_run, label in enumerate(dict.fromkeys(row.label for row in rows)):
-            steps = comparison.steps(label, source)
-            for step in dict.fromkeys([steps[0], steps[-1]]):
-                chosen = [row for row in rows if (row.label, row.step, row.metric) == (label, step, metric)]
-                start = len(steps) > 1 and step == steps[0]
-                name = _name(Side(label, step if len(steps) > 1 else None))
-                line = _line([row.k for row in chosen], chosen, name, number_of_run, metric, hollow=start)
-                line.update(error_y=_error_bars(chosen), legendgroup=name)
-                traces += [line, *_seeds(comparison, line, chosen, "k")]
+    for metric, lines in there.items():
+        for line in lines:
+            trace = _trace(line, metric)
+            lows, highs = (abs(np.array(ends) - line.ys).tolist() for ends in line.bounds)
+            trace["error_y"] = {"symmetric": False, "array": highs, "arrayminus": lows, "thickness": 1.2}
+            traces += [trace, *_seeds(line, trace)]
     axis = {"type": "log", "tickvals": comparison.ks, "ticktext": list(map(str, comparison.ks)), "title": {"text": "k"}}
     views = [View(metric, {"yaxis.title.text": metric}) for metric in there]
-    chosen_view = there.index(comparison.headline_metric(source))
-    return Interactive("Against k", "metric", views, chosen_view, _figure(traces, xaxis=axis))
+    chosen = list(there).index(comparison.headline_metric(source))
+    return Interactive("Against k", "metric", views, chosen, _figure(traces, xaxis=axis))
 
 
-def _over_steps(comparison: Comparison, source: str, rows: list[Average]) -> Interactive:
+def _over_steps(comparison: Comparison, source: str) -> Interactive:
     metric = comparison.headline_metric(source)
-    ks = sorted({row.k for row in rows if row.metric == metric})
+    ks = sorted({row.k for row in comparison.averages if (row.data_source, row.metric) == (source, metric)})
     traces = []
     for k in ks:
-        for number_of_run, label in enumerate(dict.fromkeys(row.label for row in rows)):
-            chosen = [row for row in rows if (row.label, row.metric, row.k) == (label, metric, k)]
-            chosen = sorted((row for row in chosen if row.step is not None), key=lambda row: row.step or 0)
-            line = _line(
-                [row.step or 0 for row in chosen], chosen, _name(Side(label, None)), number_of_run, at_k(metric, k)
-            )
-            traces += [*_band(line, chosen), line, *_seeds(comparison, line, chosen, "step")]
+        for line in over_steps(comparison, source, metric, k):
+            trace = _trace(line, at_k(metric, k))
+            traces += [*_band(line, trace), trace, *_seeds(line, trace)]
     views = [View(at_k(metric, k), {"yaxis.title.text": at_k(metric, k)}) for k in ks]
     figure = _figure(traces, xaxis={"title": {"text": "training step"}})
     return Interactive("During training", "k", views, ks.index(comparison.headline_ks(source)[0]), figure)
@@ -122,19 +116,17 @@ def _name(side: Side) -> str:
     return escape(side.label, quote=False).replace("$", "&#36;") + ("" if side.step is None else f", step {side.step}")
 
 
-def _line(
-    x: list[int], rows: list[Average], name: str, number_of_run: int, view: str, *, hollow: bool = False
-) -> dict[str, Any]:
-    colour = COLOURS[number_of_run % len(COLOURS)]
-    symbol = PLOTLY_MARKERS[number_of_run % len(PLOTLY_MARKERS)]
+def _trace(line: Line, view: str) -> dict[str, Any]:
+    symbol = PLOTLY_MARKERS[line.number % len(PLOTLY_MARKERS)]
+    name = _name(Side(line.label, line.step))
     return {
-        "x": x,
-        "y": [row.value for row in rows],
-        "text": [_uncertainty(row) for row in rows],
+        "x": line.xs,
+        "y": line.ys,
+        "text": [_uncertainty(row) for row in line.rows],
         "hovertemplate": "%{x}: %{y:.3f}%{text}",
         "mode": "lines+markers",
-        "line": {"color": colour, "dash": "dash" if hollow else "solid"},
-        "marker": {"size": 9, "symbol": symbol + ("-open" if hollow else "")},
+        "line": {"color": line.colour, "dash": "dash" if line.start else "solid"},
+        "marker": {"size": 9, "symbol": symbol + ("-open" if line.start else "")},
         "name": name,
         "legendgroup": name,
         "meta": view,
@@ -142,40 +134,28 @@ def _line(
     }
 
 
-def _uncertainty(row: Average) -> str:
-    interval = f"<br>[{number(row.interval.low)}, {number(row.interval.high)}] over prompts" if row.interval else ""
+def _uncertainty(row: Estimate) -> str:
+    interval = f"<br>{bounds(row.interval)} over prompts" if row.interval else ""
     return interval + (f"<br>± {number(row.std)} over {row.seeds} seeds" if row.std is not None else "")
 
 
-def _error_bars(rows: list[Average]) -> dict[str, Any]:
-    lows = [row.value - row.interval.low if row.interval else 0 for row in rows]
-    highs = [row.interval.high - row.value if row.interval else 0 for row in rows]
-    return {"type": "data", "symmetric": False, "array": highs, "arrayminus": lows, "thickness": 1.2}
-
-
-def _band(line: dict[str, Any], rows: list[Average]) -> list[dict[str, Any]]:
-    known = [(x, row.interval) for x, row in zip(line["x"], rows, strict=True) if row.interval]
-    if len(known) < 2:
-        return []
+def _band(line: Line, trace: dict[str, Any]) -> list[dict[str, Any]]:
+    lows, highs = line.bounds
     band = {
-        "x": [x for x, _ in known] + [x for x, _ in reversed(known)],
-        "y": [interval.low for _, interval in known] + [interval.high for _, interval in reversed(known)],
+        "x": [*line.xs, *reversed(line.xs)],
+        "y": [*lows, *reversed(highs)],
         "fill": "toself",
         "mode": "lines",
-        "line": {"width": 0, "color": line["line"]["color"]},
+        "line": {"width": 0, "color": line.colour},
         "opacity": 0.3,
     }
-    return [_beside(line, band)]
+    return [_beside(trace, band)] if len(line.xs) > 1 else []
 
 
-def _seeds(comparison: Comparison, line: dict[str, Any], rows: list[Average], x: str) -> list[dict[str, Any]]:
-    """Return the dots of the seeds, each alone."""
-    dots = [(getattr(row, x), row.value) for row in comparison.of_seeds(rows)]
-    if not dots:
-        return []
-    xs, ys = zip(*dots, strict=True)
-    marker = {"size": 4, "color": line["line"]["color"], "opacity": 0.8}
-    return [_beside(line, {"x": list(xs), "y": list(ys), "mode": "markers", "marker": marker})]
+def _seeds(line: Line, trace: dict[str, Any]) -> list[dict[str, Any]]:
+    marker = {"size": 4, "color": line.colour, "opacity": 0.8}
+    dots = {"x": [x for x, _ in line.dots], "y": [y for _, y in line.dots], "mode": "markers", "marker": marker}
+    return [_beside(trace, dots)] if line.dots else []
 
 
 def _beside(line: dict[str, Any], trace: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +245,7 @@ def _figure(traces: list[dict[str, Any]], **layout: Any) -> go.Figure:
         "template": go.layout.Template(),
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
         "xaxis": {"automargin": True},
-        "yaxis": {"automargin": True, "title": {}},
+        "yaxis": {"automargin": True, "title": {"standoff": 15}},
         "legend": legend,
         "hovermode": "closest",
     }

@@ -11,12 +11,11 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from verl_maxpo.evaluate.dumps import Run
-from verl_maxpo.evaluate.results import Average, Comparison
+from verl_maxpo.evaluate.lines import CAPTION, MARKERS, Line, against_k, over_steps
+from verl_maxpo.evaluate.results import Comparison
 from verl_maxpo.evaluate.settings import schedule_of
-from verl_maxpo.evaluate.styles import CAPTION, COLOURS, MARKERS
 from verl_maxpo.evaluate.tables import at_k
 
 
@@ -67,41 +66,16 @@ def _characters(file: str) -> set[int]:
         return set()
 
 
-def _lines(comparison: Comparison, source: str) -> dict[str, list[Average]]:
-    """Return the rows of the main metric by label."""
-    metric = comparison.headline_metric(source)
-    lines: dict[str, list[Average]] = {}
-    for row in comparison.averages:
-        if (row.data_source, row.metric) == (source, metric):
-            lines.setdefault(row.label, []).append(row)
-    return lines
-
-
-def _bounds(rows: list[Average]) -> NDArray[np.float64]:
-    """Return the lower and upper end of each row's interval over prompts, ``[2, rows]``."""
-    bounds: NDArray[np.float64] = np.array([row.interval or (row.value, row.value) for row in rows]).T
-    return bounds
-
-
 def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
-    for number, (label, rows) in enumerate(_lines(comparison, source).items()):
-        steps = comparison.steps(label, source)
-        for step in dict.fromkeys([steps[0], steps[-1]]):
-            chosen = [row for row in rows if row.step == step]
-            values = np.array([row.value for row in chosen])
-            start = len(steps) > 1 and step == steps[0]
-            axes.errorbar(
-                [row.k for row in chosen],
-                values,
-                yerr=np.abs(_bounds(chosen) - values),
-                capsize=3,
-                **_style(number, "--" if start else "-"),
-                label=label if len(steps) < 2 else f"{label}, step {step}",
-            )
-            _seeds(comparison, chosen, axes, "k", number)
+    metric = comparison.headline_metric(source)
+    for line in against_k(comparison, source, metric):
+        label = line.label if line.step is None else f"{line.label}, step {line.step}"
+        errors = np.abs(np.array(line.bounds) - line.ys)
+        axes.errorbar(line.xs, line.ys, yerr=errors, capsize=3, label=label, **_style(line))
+        _draw_seeds(line, axes)
     axes.set_xscale("log")
     axes.set_xticks(comparison.ks, list(map(str, comparison.ks)))
-    axes.set(xlabel="k", ylabel=comparison.headline_metric(source), title="all prompts" if source == "all" else source)
+    axes.set(xlabel="k", ylabel=metric, title="all prompts" if source == "all" else source)
     _finish(axes)
 
 
@@ -109,40 +83,32 @@ def _against_steps(
     comparison: Comparison, source: str, axes: Axes, k: int, schedules: dict[str, dict[int, str]]
 ) -> None:
     metric = comparison.headline_metric(source)
-    for number, (label, rows) in enumerate(_lines(comparison, source).items()):
-        chosen = sorted((row for row in rows if row.k == k and row.step is not None), key=lambda row: row.step or 0)
-        steps = [row.step or 0 for row in chosen]
-        style = _style(number, "-")
-        trained = schedules.get(label, {})
-        name = f"{label}, K = {', '.join(trained.values())}" if trained else label
-        axes.plot(steps, [row.value for row in chosen], label=name, **style)
-        if chosen:
-            axes.fill_between(steps, *_bounds(chosen), color=style["color"], alpha=0.15, linewidth=0)
-        _seeds(comparison, chosen, axes, "step", number)
+    for line in over_steps(comparison, source, metric, k):
+        trained = schedules.get(line.label, {})
+        name = f"{line.label}, K = {', '.join(trained.values())}" if trained else line.label
+        axes.plot(line.xs, line.ys, label=name, **_style(line))
+        axes.fill_between(line.xs, *line.bounds, color=line.colour, alpha=0.15, linewidth=0)
+        _draw_seeds(line, axes)
         for step, trained_k in list(trained.items())[1:]:
-            axes.axvline(step, color=style["color"], linestyle=":")
-            axes.text(
-                step, 1, f" K = {trained_k}", color=style["color"], va="bottom", transform=axes.get_xaxis_transform()
-            )
+            axes.axvline(step, color=line.colour, linestyle=":")
+            above = axes.get_xaxis_transform()
+            axes.text(step, 1, f" K = {trained_k}", color=line.colour, va="bottom", transform=above)
     axes.set(xlabel="training step", ylabel=at_k(metric, k))
     _finish(axes)
 
 
-def _seeds(comparison: Comparison, rows: list[Average], axes: Axes, x: str, number: int) -> None:
-    """Draw each seed alone, where there are several."""
-    dots = [(getattr(row, x), row.value) for row in comparison.of_seeds(rows)]
-    if dots:
-        axes.plot(*zip(*dots, strict=True), ".", markersize=4, color=COLOURS[number % len(COLOURS)], alpha=0.7)
+def _draw_seeds(line: Line, axes: Axes) -> None:
+    if line.dots:
+        axes.plot(*zip(*line.dots, strict=True), ".", markersize=4, color=line.colour, alpha=0.7)
 
 
-def _style(number: int, line: str) -> dict[str, Any]:
-    """Return how the lines of a label look: full markers on solid lines, hollow ones on others."""
-    colour = COLOURS[number % len(COLOURS)]
+def _style(line: Line) -> dict[str, Any]:
+    """Return how a line looks: full markers on solid lines, hollow ones on those of the first step."""
     return {
-        "color": colour,
-        "linestyle": line,
-        "marker": MARKERS[number % len(MARKERS)],
-        "markerfacecolor": colour if line == "-" else "white",
+        "color": line.colour,
+        "linestyle": "--" if line.start else "-",
+        "marker": MARKERS[line.number % len(MARKERS)],
+        "markerfacecolor": "white" if line.start else line.colour,
     }
 
 

@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from verl_maxpo.evaluate import summary
 from verl_maxpo.evaluate.dumps import Run
+from verl_maxpo.evaluate.lines import CAPTION
 from verl_maxpo.evaluate.problems import Changes, changes
 from verl_maxpo.evaluate.results import METRICS, STATUS, Comparison
-from verl_maxpo.evaluate.styles import CAPTION
 from verl_maxpo.evaluate.tables import legend, number, tables
 
 

@@ -35,15 +35,19 @@ class Side:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One number of one run: its mean over the prompts with at least k samples, with a 95% interval over prompts.
+    """One number of one run, or of all runs that differ by their seed only.
 
     Attributes:
-        interval: None for ``verl's best@k``, and where there can be none.
+        value: Mean over the prompts with at least k samples, of several runs the mean over them.
+        interval: 95% over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
+            None for ``verl's best@k``, and where there can be none.
+        std: Sample standard deviation over seeds, None for one run.
+        seeds: Number of runs.
         prompts: Number of these prompts.
         too_few: Number of the others, which are left out.
+        run: Name of the run; None for all.
     """
 
-    run: str
     label: str
     data_source: str
     step: int | None
@@ -51,30 +55,11 @@ class Estimate:
     k: int
     value: float
     interval: Interval | None
+    std: float | None
+    seeds: int
     prompts: int
     too_few: int
-
-
-@dataclass(frozen=True)
-class Average:
-    """One number of all runs that differ by their seed only.
-
-    Attributes:
-        value: Mean over seeds.
-        std: Sample standard deviation over seeds, None for one run.
-        interval: Over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
-        seeds: Number of runs.
-    """
-
-    label: str
-    data_source: str
-    step: int | None
-    metric: str
-    k: int
-    value: float
-    std: float | None
-    interval: Interval | None
-    seeds: int
+    run: str | None
 
 
 @dataclass(frozen=True)
@@ -180,7 +165,7 @@ class Comparison:
     trained: dict[str, list[int]] = field(default_factory=dict)
     correctness: dict[str, str | None] = field(default_factory=dict)
     estimates: list[Estimate] = field(default_factory=list)
-    averages: list[Average] = field(default_factory=list)
+    averages: list[Estimate] = field(default_factory=list)
     coverage: list[Coverage] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     matchings: list[Matching] = field(default_factory=list)
@@ -196,7 +181,7 @@ class Comparison:
         found = {row.step for row in self.averages if (row.label, row.data_source) == (label, data_source)}
         return sorted(found, key=step_order)
 
-    def of_seeds(self, rows: Iterable[Average]) -> list[Estimate]:
+    def of_seeds(self, rows: Iterable[Estimate]) -> list[Estimate]:
         """Return the estimates that averages over several seeds are made of."""
         about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
         return [row for row in self.estimates if (row.label, row.data_source, row.step, row.metric, row.k) in about]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from verl_maxpo.evaluate.dumps import VOTE
 from verl_maxpo.evaluate.estimates import Interval
-from verl_maxpo.evaluate.results import METRICS, STATUS, Average, Comparison, Coverage, Difference, Matching, Side
+from verl_maxpo.evaluate.results import METRICS, STATUS, Comparison, Coverage, Difference, Estimate, Matching, Side
 
 _LEGEND = (
     "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
@@ -200,7 +200,7 @@ def _sides(comparison: Comparison, source: str, all_steps: bool) -> dict[Side, l
     return sides
 
 
-def _estimates(title: str, sides: dict[Side, list[Coverage]], averages: list[Average]) -> Table:
+def _estimates(title: str, sides: dict[Side, list[Coverage]], averages: list[Estimate]) -> Table:
     cells = {(Side(row.label, row.step), row.k): row for row in averages}
     ks = sorted({k for _, k in cells})
     contexts = [_context(side, rows) for side, rows in sides.items()]
@@ -234,7 +234,7 @@ def _short(label: str, step: str, seeds: str, size: str, unsolved: str) -> str:
     return "\n".join(filter(None, [label, where, size, f"{unsolved} unsolved" if unsolved else ""]))
 
 
-def _average(row: Average | None) -> str:
+def _average(row: Estimate | None) -> str:
     return "" if row is None else "\n".join([number(row.value) + _plus_minus(row.std), *_own_line(row.interval)])
 
 
