@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_validation_dumps_of_a_run(tmp_path: Path) -> None:
     assert list(samples.acc) == [0, 1, 0, 1]
     assert samples.answer[0] != 0
     assert len(set(samples.answer)) == 1
-    assert run.malformed == []
+    assert run.left_out == []
 
 
 def test_plain_lines_need_a_prompt_and_a_score(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_session_of_several_rows_is_one_sample(tmp_path: Path) -> None:
     assert list(samples.acc) == [1, 0, 1]
     shuffled = read(write(tmp_path / "2.jsonl", [rows[0], rows[3], rows[1]]))
     assert scores(shuffled.cells["all", 2]) == [[0.0, 0.0]]
-    assert [number for number, _ in shuffled.malformed[0].first] == [3]
+    assert "1 malformed lines left out (line 3: a further row of a session does not follow" in shuffled.left_out[0]
 
 
 def test_groups_of_training_are_told_apart_by_uid(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_groups_of_training_are_told_apart_by_uid(tmp_path: Path) -> None:
     padding = {"uid": f"pad{'0' * 32}_0_0", "input": "", "score": 0.0}
     run = read(write(tmp_path / "1.jsonl", [*rows, padding]))
     assert [scores(run.cells[source, 1]) for source in "ab"] == [[[0, 1]], [[0, 1]]]
-    assert run.padding == 1
+    assert run.left_out == ["1: 1 padding rows of verl's trainer left out"]
 
 
 GOOD = b'{"input": "q", "score": 1}'
@@ -138,27 +139,25 @@ def test_malformed_lines_are_counted(tmp_path: Path, line: bytes) -> None:
     run = read(file)
     assert scores(run.cells["all", 3]) == [[1, 1]]
     assert all(len(samples) for samples in run.cells.values())
-    [malformed] = run.malformed
-    assert malformed.count == 2
-    assert [number for number, _ in malformed.first] == [3, 5]
-    assert MALFORMED[line] in malformed.first[0][1]
-    assert next(malformed.sentences()).startswith(f"{file}: 2 malformed lines left out (line 3: ")
+    [said] = run.left_out
+    assert re.fullmatch(rf"{file}: 2 malformed lines left out \(line 3: (.*); line 5: \1\)", said)
+    assert MALFORMED[line] in said
 
 
 @pytest.mark.parametrize("rest", [GOOD[:-5], '{"input": "ü'.encode()[:-1]])
 def test_a_dump_that_ends_in_mid_line_says_so(tmp_path: Path, rest: bytes) -> None:
     (tmp_path / "3.jsonl").write_bytes(GOOD + b"\n" + rest)
-    assert next(read(tmp_path).malformed[0].sentences()) == (
+    assert read(tmp_path).left_out == [
         f"{tmp_path / '3.jsonl'} ends in mid-line: the run was probably stopped while writing; 1 lines read"
-    )
+    ]
 
 
 def test_only_the_first_malformed_lines_are_shown(tmp_path: Path) -> None:
     (tmp_path / "3.jsonl").write_bytes(b"\n".join([GOOD, *[b"{"] * 1000, b""]))
-    [malformed] = read(tmp_path).malformed
-    assert malformed.count == 1000
-    assert [number for number, _ in malformed.first] == [2, 3, 4, 5, 6]
-    assert next(malformed.sentences()).endswith("; ...)")
+    [said] = read(tmp_path).left_out
+    assert "1000 malformed lines" in said
+    assert re.findall(r"line (\d+)", said) == ["2", "3", "4", "5", "6"]
+    assert said.endswith("; ...)")
 
 
 @pytest.mark.parametrize("extra", [b"NaN", b"Infinity", b'"\\ud800"', b'{"deep": [NaN]}'])
@@ -166,7 +165,7 @@ def test_what_python_writes_beside_the_score_does_not_matter(tmp_path: Path, ext
     (tmp_path / "3.jsonl").write_bytes(GOOD[:-1] + b', "extra": ' + extra + b"}")
     run = read(tmp_path)
     assert scores(run.cells["all", 3]) == [[1]]
-    assert run.malformed == []
+    assert run.left_out == []
 
 
 def test_a_missing_answer_is_none(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verl_maxpo.evaluate.dumps import STATUSES, VOTE, Run, Samples
 from verl_maxpo.evaluate.estimates import (
@@ -85,17 +84,6 @@ class _Evaluated:
     sizes: Ints
     counts: Ints | None  # of correct samples
     values: dict[tuple[str, int], Floats]
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """Two runs, and where the prompts that both have are in either."""
-
-    candidate: _Evaluated
-    reference: _Evaluated
-    numbers: Ints
-    candidate_rows: NDArray[np.intp]
-    reference_rows: NDArray[np.intp]
 
 
 def compare(
@@ -338,42 +326,40 @@ def _add_differences(
     sides: dict[Side, list[_Evaluated]],
     fields: _Fields,
 ) -> None:
-    cells = sides[candidate], sides[reference]
-    same_seed = [(a, b) for a, b in product(*cells) if a.run.seed == b.run.seed]
-    pairs = [_match(a, b) for a, b in same_seed or product(*cells)]
-    matched = len(np.unique(np.concatenate([pair.numbers for pair in pairs])))
-    everything = len(np.unique(np.concatenate([cell.numbers for cell in [*cells[0], *cells[1]]])))
+    pairs = list(product(sides[candidate], sides[reference]))
+    same_seed = [(a, b) for a, b in pairs if a.run.seed == b.run.seed]
+    pairs = same_seed or pairs
+    common = [_common(*pair) for pair in pairs]
+    matched = len(np.unique(np.concatenate([numbers for numbers, *_ in common])))
+    everything = len(np.unique(np.concatenate([cell.numbers for pair in pairs for cell in pair])))
     if not matched:
         comparison.notes.append(f"{source}: {_names(candidate, reference)} share no prompt and are not compared")
         return
-    only = _only_one_solves(pairs)
+    only = _only_one_solves(pairs, common)
     comparison.matchings.append(Matching(candidate, reference, source, matched, everything - matched, *only))
-    for metric, k in pairs[0].candidate.values:
-        by_pair = [_differences(pair, metric, k) for pair in pairs]
-        over_prompts = _mean_by_prompt([(pair.numbers, values) for pair, values in zip(pairs, by_pair, strict=True)])
-        if metric != VERL and len(over_prompts):
-            interval = mean_interval if fields.is_of_scores(metric) else paired_proportion_interval
-            std = _std(_means(by_pair)) if same_seed else None
+    for key in (key for key in pairs[0][0].values if key[0] != VERL):
+        by_pair = [
+            (numbers, a.values[key][rows_a] - b.values[key][rows_b])
+            for (a, b), (numbers, rows_a, rows_b) in zip(pairs, common, strict=True)
+        ]
+        over_prompts = _mean_by_prompt(by_pair)
+        if len(over_prompts):
+            interval = mean_interval if fields.is_of_scores(key[0]) else paired_proportion_interval
+            std = _std(_means([values for _, values in by_pair])) if same_seed else None
             found = float(over_prompts.mean()), interval(over_prompts), std, len(over_prompts)
-            comparison.differences.append(Difference(candidate, reference, source, metric, k, *found))
+            comparison.differences.append(Difference(candidate, reference, source, *key, *found))
+
+
+def _common(candidate: _Evaluated, reference: _Evaluated) -> tuple[Ints, Ints, Ints]:
+    """Return the numbers of the prompts that both have, and where they are in either."""
+    both = np.intersect1d(candidate.numbers, reference.numbers, assume_unique=True, return_indices=True)
+    return both[0], both[1], both[2]
 
 
 def _names(candidate: Side, reference: Side) -> str:
     if candidate.label == reference.label:
         return f"steps {candidate.step} and {reference.step} of {candidate.label}"
     return f"{reference.label} and {candidate.label}"
-
-
-def _match(candidate: _Evaluated, reference: _Evaluated) -> _Pair:
-    numbers, *rows = np.intersect1d(candidate.numbers, reference.numbers, assume_unique=True, return_indices=True)
-    return _Pair(candidate, reference, numbers, *rows)
-
-
-def _differences(pair: _Pair, metric: str, k: int) -> Floats:
-    """Return the difference of each matched prompt, NaN for one with fewer than k samples."""
-    candidate = pair.candidate.values[metric, k][pair.candidate_rows]
-    difference: Floats = candidate - pair.reference.values[metric, k][pair.reference_rows]
-    return difference
 
 
 def _means(by_seed: list[Floats]) -> list[float]:
@@ -384,16 +370,17 @@ def _std(means: list[float]) -> float | None:
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
-def _only_one_solves(pairs: list[_Pair]) -> tuple[float, float] | tuple[None, None]:
-    fractions = []
-    for pair in pairs:
-        if pair.candidate.counts is None or pair.reference.counts is None:
+def _only_one_solves(
+    pairs: list[tuple[_Evaluated, _Evaluated]], common: list[tuple[Ints, Ints, Ints]]
+) -> tuple[float, float] | tuple[None, None]:
+    shares = []
+    for (candidate, reference), (numbers, *rows) in zip(pairs, common, strict=True):
+        if candidate.counts is None or reference.counts is None:
             return None, None
-        candidate = pair.candidate.counts[pair.candidate_rows] > 0
-        reference = pair.reference.counts[pair.reference_rows] > 0
-        if len(candidate):
-            fractions.append(((candidate & ~reference).mean(), (reference & ~candidate).mean()))
-    only_candidate, only_reference = np.mean(fractions, axis=0).tolist()
+        first, second = candidate.counts[rows[0]] > 0, reference.counts[rows[1]] > 0
+        if len(numbers):
+            shares.append(((first & ~second).mean(), (second & ~first).mean()))
+    only_candidate, only_reference = np.mean(shares, axis=0).tolist()
     return only_candidate, only_reference
 
 

@@ -18,7 +18,7 @@ Of a session with several rows (verl's V1 trainer names rows ``{uid}_{session}_{
 carries the score and the first the prompt: it counts as one sample. Rows that V1 adds to fill a training batch (their
 uid starts with ``pad``) count as none.
 
-Lines that cannot be used are counted and described in :class:`Malformed`.
+Lines that cannot be used are counted and described in :attr:`Run.left_out`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import math
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -95,17 +95,16 @@ class Samples:
     Attributes:
         prompts: Number of each prompt, 0 to P - 1, by the digest that prompts of other runs are matched by.
         labels: Number of the prompt of each sample.
-        score: Of each sample.
-        acc: Of each sample, NaN where the line has none.
-        answer: Hash of the answer of each sample, 0 where it has none.
-        selector: Of each sample, the value that it is selected by, NaN where the line has none.
-        status: Of each sample, its number in :data:`STATUSES`, -1 where the line has none.
-        line: Of each sample, a number that a copy of it has too: a hash of its uid and session, or of its line; where
-            neither would tell samples apart, its place.
-        place: Where the line of each sample stands, for :meth:`Run.texts`.
+        acc: NaN where the line has none.
+        answer: A hash, 0 where there is none.
+        selector: What the sample is selected by, NaN where the line has no such number.
+        status: Its number in :data:`STATUSES`, -1 where the line has none.
+        line: A number that a copy of the sample has too: a hash of its uid and session, or of its line; where neither
+            would tell samples apart, its place.
+        place: Where the line stands, for :meth:`Run.line`.
         last_place: Of a sample with several rows, where the last stands.
-        without_answer: Number of lines that have no column for the answer.
-        alike: Number of prompts with the text and gold answer of another.
+        without_answer: How many lines have no column for the answer.
+        alike: How many prompts have the text and gold answer of another.
         named: Whether a uid and session names each sample.
     """
 
@@ -128,39 +127,6 @@ class Samples:
 
 
 @dataclass
-class Malformed:
-    """Lines of a file that could not be used.
-
-    Attributes:
-        file: The file.
-        count: How many.
-        first: Line number and reason of the first few.
-        unfinished: Number of the last line, if the file ends in the middle of it; it is not one of ``count``.
-    """
-
-    file: Path
-    count: int = 0
-    first: list[tuple[int, str]] = field(default_factory=list)
-    unfinished: int | None = None
-
-    def add(self, number: int, reason: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if len(self.first) < _SHOWN_LINES:
-            self.first.append((number, reason))
-
-    def sentences(self) -> Iterator[str]:
-        """Say what could not be used."""
-        if self.unfinished:
-            read = self.unfinished - 1
-            yield f"{self.file} ends in mid-line: the run was probably stopped while writing; {read} lines read"
-        if self.count:
-            shown = "; ".join(f"line {number}: {reason}" for number, reason in self.first)
-            more = "; ..." if self.count > len(self.first) else ""
-            yield f"{self.file}: {self.count} malformed lines left out ({shown}{more})"
-
-
-@dataclass
 class Run:
     """What was read of one file or folder.
 
@@ -169,34 +135,30 @@ class Run:
         label: The name that runs share which differ by their seed only: they are averaged.
         files: The dumps.
         cells: Its samples.
-        malformed: Files with lines that could not be used.
-        padding: Rows that V1 added to fill a batch, left out.
+        left_out: Sentences on what was not used.
     """
 
     name: str
     label: str
     files: list[Path]
     cells: dict[Cell, Samples] = field(default_factory=dict)
-    malformed: list[Malformed] = field(default_factory=list)
-    padding: int = 0
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def seed(self) -> str | None:
         """What follows ``-seed`` in the name."""
         return seed_of(self.name)
 
-    def texts(self, places: list[int]) -> Iterator[Texts]:
-        """Read the texts of lines again, which :func:`read_runs` does not keep, in the order of ``places``.
+    def line(self, place: int) -> bytes:
+        """Read a line again, which :func:`read_runs` does not keep; OSError if its file is gone."""
+        file, offset = divmod(place, _FILE_SIZE)
+        with self.files[file].open("rb") as lines:
+            lines.seek(offset)
+            return lines.readline()
 
-        Raises:
-            OSError: A file cannot be read any more.
-        """
-        decoder = msgspec.json.Decoder(Texts)
-        for place in places:
-            file, offset = divmod(place, _FILE_SIZE)
-            with self.files[file].open("rb") as lines:
-                lines.seek(offset)
-                yield _decode(decoder, lines.readline())
+    def texts(self, place: int) -> Texts:
+        """Read the texts of a line again."""
+        return _decode(msgspec.json.Decoder(Texts), self.line(place))
 
 
 def read_runs(paths: list[Path], select_by: str | None = None) -> list[Run]:
@@ -279,24 +241,26 @@ class _Reader:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(line)
         self._cells: defaultdict[Cell, _Columns] = defaultdict(_Columns)
         self._session: tuple[str, _Columns] | None = None  # of the last row
+        self._padding = 0
 
     def read(self, path: Path, advance: Callable[[int], object]) -> None:
         """Read all files; ValueError if there is nothing to use."""
         for number, file in enumerate(self._run.files):
             self._read(file, number * _FILE_SIZE, advance)
         self._run.cells = {cell: columns.samples() for cell, columns in self._cells.items()}
+        if self._padding:
+            self._run.left_out.append(f"{self._run.name}: {self._padding} padding rows of verl's trainer left out")
         if not self._cells:
-            unusable = [sentence for malformed in self._run.malformed for sentence in malformed.sentences()]
             expected = "expected JSON lines with `score` and one of `prompt_id`, `input` and `uid`"
-            raise ValueError("\n".join([f"{path} has no samples: {expected}", *unusable]))
+            raise ValueError("\n".join([f"{path} has no samples: {expected}", *self._run.left_out]))
         if self._selector and all(np.isnan(samples.selector).all() for samples in self._run.cells.values()):
             raise ValueError(
                 f"--select-by {self._selector} needs a column with numbers: {path} has none of that name, it has "
-                f"{', '.join(_numeric_columns(self._run.files))}; `--select-by {VOTE}` is for majority votes"
+                f"{', '.join(_numeric_columns(self._run))}; `--select-by {VOTE}` is for majority votes"
             )
 
     def _read(self, file: Path, place: int, advance: Callable[[int], object]) -> None:
-        malformed, step = Malformed(file), _step_of(file)
+        malformed, step, number = [], _step_of(file), 0
         self._session = None
         with file.open("rb") as lines:
             for number, text in enumerate(lines, start=1):
@@ -307,19 +271,21 @@ class _Reader:
                         self._add(_decode(self._decoder, text), step, place, text)
                     except (ValueError, RecursionError) as error:
                         if text.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
-                            malformed.add(number, str(error))
+                            malformed.append(f"line {number}: {error}")
                         else:
-                            malformed.unfinished = number
+                            stopped = "ends in mid-line: the run was probably stopped while writing"
+                            self._run.left_out.append(f"{file} {stopped}; {number - 1} lines read")
                 place += len(text)
-        if malformed.count or malformed.unfinished:
-            self._run.malformed.append(malformed)
+        if malformed:
+            shown = "; ".join(malformed[:_SHOWN_LINES]) + ("; ..." if len(malformed) > _SHOWN_LINES else "")
+            self._run.left_out.append(f"{file}: {len(malformed)} malformed lines left out ({shown})")
 
     def _add(self, line: Any, step_of_file: int | None, place: int, text: bytes) -> None:
         if line.score is None or not math.isfinite(line.score):
             raise ValueError("no finite number in `score`")
         row = _ROW_OF_SESSION.fullmatch(line.uid) if isinstance(line.uid, str) else None
         if row and row[1].startswith("pad"):
-            self._run.padding += 1
+            self._padding += 1
             return
         session = f"{row[1]}_{row[2]}" if row else None
         values = (
@@ -429,16 +395,8 @@ def _status(line: Line) -> int:
     return STATUSES.index("unscored") if _number(line.unscored) == 1 else -1
 
 
-def _numeric_columns(files: list[Path]) -> list[str]:
-    """Return the columns of the first usable line that hold numbers."""
-    with files[0].open("rb") as lines:
-        row = next(filter(None, map(_row, lines)), {})
+def _numeric_columns(run: Run) -> list[str]:
+    """Return the columns of a sample that hold numbers."""
+    place = int(next(iter(run.cells.values())).place[0])
+    row = _decode(msgspec.json.Decoder(dict[str, Any]), run.line(place))
     return [name for name, value in row.items() if not math.isnan(_number(value))]
-
-
-def _row(line: bytes) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) else None

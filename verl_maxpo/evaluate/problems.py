@@ -151,8 +151,8 @@ class _SideOfRuns:
         values = self._values(samples)[rows]
         chosen = list(dict.fromkeys([values.argmax(), values.argmin(), *range(min(2, len(rows)))]))[:2]
         places = [samples.last_place.get(int(rows[i]), int(samples.place[rows[i]])) for i in chosen]
-        first, *texts = run.texts([int(samples.place[rows[0]]), *places])
-        return first, [
+        texts = [run.texts(place) for place in places]
+        return run.texts(int(samples.place[rows[0]])), [
             ShownSample(_cut(text.output), _note(text), float(values[i])) for text, i in zip(texts, chosen, strict=True)
         ]
 

@@ -20,10 +20,7 @@ def remarks(runs: list[Run], n: int | None = None) -> Iterator[str]:
         n: How many samples each prompt should have; None for as many as most of the same cell have.
     """
     for run in runs:
-        for malformed in run.malformed:
-            yield from malformed.sentences()
-        if run.padding:
-            yield f"{run.name}: {run.padding} padding rows of verl's trainer left out"
+        yield from run.left_out
     for run in runs:
         for source in dict.fromkeys(source for source, _ in run.cells):
             cells = {step: cell for (name, step), cell in run.cells.items() if name == source}
