@@ -325,6 +325,6 @@ def test_axes_use_their_room(tmp_path: Path) -> None:
     read = read_runs(runs)
     result = compare(read)
     *_, scatter = figures(result, "all", list(changes(result, read)))
-    [view] = scatter.views
-    assert view.layout["xaxis.range"] == pytest.approx([-0.06 / 8, 1.06 / 8])
-    assert view.layout["yaxis.range"] == pytest.approx([(1 - 0.18) / 16, (4 + 0.18) / 16])
+    [view] = scatter.views.values()
+    assert view["xaxis.range"] == pytest.approx([-0.06 / 8, 1.06 / 8])
+    assert view["yaxis.range"] == pytest.approx([(1 - 0.18) / 16, (4 + 0.18) / 16])

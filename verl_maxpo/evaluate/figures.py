@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -21,34 +21,21 @@ _BINS = 16  # of outcomes whose samples are too many, or that are scores
 
 
 @dataclass(frozen=True)
-class View:
-    """What the reader chooses one of.
-
-    Attributes:
-        name: The ``meta`` of its traces.
-        layout: What changes of the layout.
-    """
-
-    name: str
-    layout: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Interactive:
-    """A figure.
+    """A figure of which the reader chooses a view.
 
     Attributes:
         title: What it shows.
         choice: What the views are.
-        views: At least one.
-        chosen: Index of the one that is shown first.
+        views: What each changes of the layout, by its name, which is the ``meta`` of its traces.
+        chosen: The one that is shown first.
         figure: All traces and the common layout.
     """
 
     title: str
     choice: str
-    views: list[View]
-    chosen: int
+    views: dict[str, dict[str, Any]]
+    chosen: str
     figure: go.Figure
 
     @property
@@ -57,10 +44,9 @@ class Interactive:
         return len({trace.legendgroup for trace in self.figure.data})
 
     def plain(self) -> dict[str, Any]:
-        """Return it as what JSON can hold; numpy's arrays are none of its values."""
-        views = [{"name": view.name, "layout": view.layout} for view in self.views]
+        """Return it as plain values and numpy's arrays."""
         figure: dict[str, Any] = self.figure.to_plotly_json()
-        return figure | {"views": views, "chosen": self.chosen}
+        return figure | {"views": self.views, "chosen": self.chosen}
 
 
 def figures(comparison: Comparison, source: str, changes: list[Changes]) -> Iterator[Interactive]:
@@ -93,9 +79,8 @@ def _against_k(comparison: Comparison, source: str) -> Interactive:
             trace["error_y"] = {"symmetric": False, "array": highs, "arrayminus": lows, "thickness": 1.2}
             traces += [trace, *_seeds(line, trace)]
     axis = {"type": "log", "tickvals": comparison.ks, "ticktext": list(map(str, comparison.ks)), "title": {"text": "k"}}
-    views = [View(metric, {"yaxis.title.text": metric}) for metric in there]
-    chosen = list(there).index(comparison.headline_metric(source))
-    return Interactive("Against k", "metric", views, chosen, _figure(traces, xaxis=axis))
+    views = {metric: {"yaxis.title.text": metric} for metric in there}
+    return Interactive("Against k", "metric", views, comparison.headline_metric(source), _figure(traces, xaxis=axis))
 
 
 def _over_steps(comparison: Comparison, source: str) -> Interactive:
@@ -106,9 +91,9 @@ def _over_steps(comparison: Comparison, source: str) -> Interactive:
         for line in over_steps(comparison, source, metric, k):
             trace = _trace(line, at_k(metric, k))
             traces += [*_band(line, trace), trace, *_seeds(line, trace)]
-    views = [View(at_k(metric, k), {"yaxis.title.text": at_k(metric, k)}) for k in ks]
+    views = {at_k(metric, k): {"yaxis.title.text": at_k(metric, k)} for k in ks}
     figure = _figure(traces, xaxis={"title": {"text": "training step"}})
-    return Interactive("During training", "k", views, ks.index(comparison.headline_ks(source)[0]), figure)
+    return Interactive("During training", "k", views, at_k(metric, comparison.headline_ks(source)[0]), figure)
 
 
 def _name(side: Side) -> str:
@@ -164,21 +149,25 @@ def _beside(line: dict[str, Any], trace: dict[str, Any]) -> dict[str, Any]:
 
 
 def _before_and_after(changes: list[Changes]) -> Interactive:
-    traces, views = [], []
+    traces: list[dict[str, Any]] = []
+    views: dict[str, dict[str, Any]] = {}
     for pair in changes:
         name = name_of_changes(pair)
         places = Counter(_places(pair))
         traces += list(_bubbles(places, name))
         xs, ys = zip(*places, strict=True)
-        axes = {"xaxis": (pair.reference, xs), "yaxis": (pair.candidate, ys)}
-        layout: dict[str, Any] = {f"{axis}.title.text": _axis(pair, side) for axis, (side, _) in axes.items()}
-        views.append(View(name, layout | {f"{axis}.range": _range(values) for axis, (_, values) in axes.items()}))
+        views[name] = {
+            "xaxis.title.text": _axis(pair, pair.reference),
+            "xaxis.range": _range(xs),
+            "yaxis.title.text": _axis(pair, pair.candidate),
+            "yaxis.range": _range(ys),
+        }
     ends = [value for trace in traces for value in (*trace["x"], *trace["y"])]
     low, high = min(ends), max(ends)
     same = {"type": "line", "x0": low, "x1": high, "y0": low, "y1": high, "line": {"dash": "dot", "width": 1}}
     same["line"]["color"] = _SAME
     figure = _figure(traces, xaxis={"title": {}}, shapes=[same], legend={"itemsizing": "constant"})
-    return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, len(views) - 1, figure)
+    return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, name, figure)
 
 
 def _range(values: Sequence[float]) -> list[float]:

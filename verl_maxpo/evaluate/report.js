@@ -25,15 +25,14 @@ function showView(plot, name) {
   }
   plot.view = name;
   const visible = plot.node.data.map((trace) => trace.meta === name && (!plot.hidden.has(trace.legendgroup) || "legendonly"));
-  Plotly.update(plot.node, { visible }, plot.layouts.get(name));
+  Plotly.update(plot.node, { visible }, plot.views[name]);
 }
 
 function addFigure(figure, { data, layout, views, chosen }) {
-  const plot = { node: figure.querySelector(".plot"), hidden: new Set(), view: views[chosen].name };
-  plot.layouts = new Map(views.map((view) => [view.name, view.layout]));
+  const plot = { node: figure.querySelector(".plot"), hidden: new Set(), view: chosen, views };
   for (const trace of data) trace.visible = trace.meta === plot.view;
   Plotly.newPlot(plot.node, data, layout, { responsive: true, displaylogo: false, displayModeBar: false })
-    .then(() => Plotly.relayout(plot.node, { ...colours(), ...plot.layouts.get(plot.view) }));
+    .then(() => Plotly.relayout(plot.node, { ...colours(), ...views[chosen] }));
   figure.querySelector("select").addEventListener("change", (event) => showView(plot, event.target.value));
   plots.push(plot);
 }

@@ -103,10 +103,10 @@ class Difference:
     prompt are averaged over these pairs of runs.
 
     Attributes:
-        value: Mean over prompts.
-        interval: 95% confidence interval over prompts, given these runs; None where there can be none.
-        std: Sample standard deviation over seeds of the runs' differences, None for fewer than 2 seeds in common.
-        prompts: Prompts that both runs of a pair have, with at least k samples in each.
+        value: Mean over the prompts that both runs of a pair have, with at least k samples in each.
+        interval: 95% over prompts, given these runs; None where there can be none.
+        std: Of the runs' differences over seeds, None for fewer than 2 seeds in common.
+        prompts: Number of these prompts.
     """
 
     candidate: Side
