@@ -35,7 +35,7 @@ SHELL = sorted(recipes.EXAMPLES.rglob("*.sh"))
 
 
 def test_every_recipe_has_its_parts() -> None:
-    assert RECIPES == ["async", "countdown", "dapo_math", "gsm8k", "lora", "math", "maze"]
+    assert RECIPES == ["async", "countdown", "dapo_math", "gsm8k", "lora", "math", "maze", "own_task"]
     for name, script in recipes.SCRIPTS.items():
         assert os.access(script, os.X_OK)
         assert (script.parent / "README.md").exists(), name
@@ -95,9 +95,10 @@ def test_recipe(name: str, recorder: StandIns) -> None:
     *before, command = calls_of(recorder, recipes.SCRIPTS[name])
     config = compose(command)
     check_choices(config)
-    assert before[-1] == ["-m", "verl_maxpo", "check", config.data.train_files, *config.data.val_files]
+    files = [config.data.train_files, *config.data.val_files]
+    assert before[-1][: 3 + len(files)] == ["-m", "verl_maxpo", "check", *files]
     prepared = {call[call.index("--out") + 1] for call in before[:-1]}
-    assert {str(Path(file).parent) for file in before[-1][3:]} == prepared
+    assert {str(Path(file).parent) for file in files} == prepared
     validate(config)
     # The configuration without the script has the same values as the script's settings.
     alone = composed(command[5], *(override for override in command if override.startswith("hydra.")))
@@ -418,6 +419,20 @@ class TestRuns:
         assert (run / "finished").read_text() == "2\n"
         report = (tmp_path / "report" / "report.md").read_text()
         assert all(source in report for source in sources)
+
+    def test_own_task(self, prepared: Path, tmp_path: Path) -> None:
+        """The script prepares its file and finds a reward of the user's, which sees the other columns."""
+        (tmp_path / "reward.py").write_text(
+            "import zlib\n\n\ndef compute_score(data_source, solution_str, ground_truth, extra_info):\n"
+            "    return zlib.crc32(solution_str.encode()) % 2 * min(1, extra_info['level'])\n"
+        )
+        settings = {"PREPARE": "true", "DATA": str(tmp_path / "data"), "REWARD": str(tmp_path / "reward.py")}
+        run_recipe("own_task", prepared, tmp_path / "out", **settings)
+        run = tmp_path / "out" / "maxpo-k2-n4-lr1e-2-seed0"
+        check_groups(metrics_of(run))
+        samples = pd.read_json(run / "validation" / "2.jsonl", lines=True)
+        assert set(samples["data_source"]) == {"own_task"}
+        assert set(samples["status"]) == {"ok"}
 
     @pytest.mark.nightly
     def test_colocate_async(self, prepared: Path, tmp_path: Path) -> None:
