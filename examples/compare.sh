@@ -29,9 +29,10 @@ for SEED in ${SEEDS:-0 1 2}; do
                 run=$(setting RUN)
                 [[ " ${runs[*]} " != *" $run "* ]] || continue # an estimator without K runs once
                 runs+=("$run")
-                [ "$(cat "$run/finished" 2>/dev/null)" = "$(setting STEPS)" ] && continue
+                steps=$(setting STEPS)
+                [[ $(cat "$run/finished" 2>/dev/null) == "$steps" || -f $run/validation/$steps.jsonl ]] && continue
                 bash "$script" "$@"
-                setting STEPS >"$run/finished"
+                echo "$steps" >"$run/finished"
             done
         done
     done

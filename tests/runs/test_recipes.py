@@ -265,10 +265,12 @@ def test_compare_runs_what_is_not_finished_and_reports_on_all(recorder: StandIns
     for run, steps in [(runs[1], "7"), (runs[2], "5")]:
         run.mkdir(parents=True)
         (run / "finished").write_text(steps)
+    (runs[0] / "validation").mkdir(parents=True)  # trained by its own script
+    (runs[0] / "validation" / "7.jsonl").touch()
     *_, report = calls = calls_of(recorder, *compare, **settings)
     trained = [call for call in calls if call[1] == "verl.trainer.main_ppo"]
-    expected = [f"run.name={run.name}" for run in runs if run != runs[1]]
-    assert [name in call for name, call in zip(expected, trained, strict=True)] == [True] * 5
+    expected = [f"run.name={run.name}" for run in runs[2:]]
+    assert [name in call for name, call in zip(expected, trained, strict=True)] == [True] * 4
     assert all(call[-1] == "trainer.nnodes=2" for call in trained)
     assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/here/report"]
     assert calls_of(recorder, *compare, **settings) == [report]
