@@ -78,7 +78,7 @@ class Run:
         if "max_at_k" in evaluation:
             return np.array(evaluation["max_at_k"][str(k)])
         counts = expanded(evaluation["successes"], evaluation["samples"])
-        values: Values = pass_at_k(evaluation["samples"], counts, k)
+        values: Values = np.asarray(pass_at_k(evaluation["samples"], counts, k))
         if self.task != "hidden_digit":
             return values
         weights, first = hidden_digit_weights()

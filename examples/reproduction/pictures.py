@@ -67,10 +67,10 @@ def draw_curves(study: str, file: Path) -> None:
         ax.grid(alpha=0.3)
     for ax in axes.flat[len(ks) :]:
         ax.axis("off")
-    figure.supxlabel("step")
-    figure.supylabel("held-out prompts")
+    for ax in axes[-1]:
+        ax.set_xlabel("step")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     save(figure, file)
 
 

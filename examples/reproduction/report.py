@@ -122,13 +122,12 @@ def rates_table(study: str, ks: Sequence[int] = (8,)) -> str:
 
 
 def both_choices_table(studies: Iterable[str]) -> str:
-    """The main comparison of each study: every method chosen for pass@8, then for pass@1; start and optimum."""
+    """The main comparison of each study: every method chosen for pass@8, then for pass@1."""
     head = ["method", *[f"for @{target}: @{k}" for target, ks in CHOICES.items() for k in ks]]
     rows: list[list[object]] = []
     for study in with_results(studies):
         rows.append([f"**{MODELS[study]}**", *[""] * (len(head) - 1)])
         rows += both_choices(study, main_methods(study, compare(study)))
-        rows += _start_and_optimum(study, [k for ks in CHOICES.values() for k in ks])
     return table(head, rows)
 
 
@@ -158,12 +157,18 @@ def with_results(studies: Iterable[str]) -> list[str]:
 
 def both_choices(study: str, methods: Iterable[str]) -> list[list[object]]:
     """Return a row for each method: its results when chosen for pass@8, then when chosen for pass@1."""
-    comparisons = {target: compare(study, target) for target in CHOICES}
-    return [
-        [label_of(method)]
-        + [number(comparisons[target].sample(method, k, "best").mean) for target, ks in CHOICES.items() for k in ks]
-        for method in methods
-    ]
+    rows: list[list[object]] = []
+    for method in methods:
+        samples = {target: partial(compare(study, target).sample, method) for target in CHOICES}
+        values = [samples[target](k, "best").mean for target, ks in CHOICES.items() for k in ks]
+        rows.append([label_of(method), *map(number, values)])
+    return rows
+
+
+def missing() -> str:
+    """The sentence on what there are no results of."""
+    lacking = [name for study, name in MODELS.items() if study not in with_results(MODELS)]
+    return fill(f"No results yet: {'; '.join(lacking) or 'none is missing'}.")
 
 
 def main_methods(study: str, comparison: Comparison) -> list[str]:
@@ -335,6 +340,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "claims": claims_table,
         "provenance": provenance_table,
         "overlap": overlap,
+        "missing": missing,
         "both choices": partial(both_choices_table, MODELS),
         "leads": partial(leads_table, MODELS),
         "in short": partial(both_choices_table, IN_SHORT),
