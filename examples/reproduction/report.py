@@ -37,7 +37,7 @@ from curves import (
     sample_of,
     scan_of,
 )
-from intervals import estimate
+from intervals import Estimate, estimate
 from optimum import optimum
 from pictures import draw_all, label_of
 from studies import STUDIES
@@ -46,11 +46,11 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGES = (HERE / "README.md", ROOT / "docs" / "evidence.md", ROOT / "docs" / "index.md", ROOT / "README.md")
 MODELS = {  # of the table of all studies: the study and its name there
-    "hidden_digit": "Hidden digit, 335,000 parameters",
-    "hidden_digit_30M": "Hidden digit, 30 million parameters",
-    "countdown": "Countdown, 335,000 parameters",
-    "maze": "Mazes, 4 million parameters",
-    "smollm2_countdown": "SmolLM2-135M-Instruct, Countdown",
+    "hidden_digit": "hidden digit with 335,000 parameters",
+    "hidden_digit_30M": "hidden digit with 30 million",
+    "countdown": "Countdown with 335,000",
+    "maze": "mazes with 4 million",
+    "smollm2_countdown": "Countdown with SmolLM2-135M",
 }
 IN_SHORT = ("maze", "smollm2_countdown", "hidden_digit_30M")  # of the README's
 CHOICES = {8: (1, 4, 8, 16), 1: (1, 8)}  # the k that a method is chosen for, and those that a summary shows
@@ -126,7 +126,7 @@ def both_choices_table(studies: Iterable[str]) -> str:
     head = ["method", *[f"for @{target}: @{k}" for target, ks in CHOICES.items() for k in ks]]
     rows: list[list[object]] = []
     for study in with_results(studies):
-        rows.append([f"**{MODELS[study]}**", *[""] * (len(head) - 1)])
+        rows.append([f"*{MODELS[study]}*", *[""] * (len(head) - 1)])
         rows += both_choices(study, main_methods(study, compare(study)))
     return table(head, rows)
 
@@ -135,7 +135,7 @@ def leads_table(studies: Iterable[str]) -> str:
     """How far the methods are ahead of GRPO at the k that both were chosen for."""
     rows: list[list[object]] = []
     for study in with_results(studies):
-        rows.append([f"**{MODELS[study]}**", *[""] * len(CHOICES)])
+        rows.append([f"*{MODELS[study]}*", *[""] * len(CHOICES)])
         for method in main_methods(study, compare(study)):
             if method != compare(study).baseline:
                 rows.append([label_of(method), *[_lead_and_runs(study, method, target) for target in CHOICES]])
@@ -165,10 +165,33 @@ def both_choices(study: str, methods: Iterable[str]) -> list[list[object]]:
     return rows
 
 
+def in_words() -> str:
+    """Where max@k training is clearly ahead of GRPO at pass@8, and GRPO at pass@1, each tuned for it."""
+    said = []
+    for target, winner, other in ((8, "MaxPO", "GRPO"), (1, "GRPO", "MaxPO")):
+        found: dict[str, list[str]] = {"ahead of": [], "not clearly ahead of": [], "behind": []}
+        for study in with_results(MODELS):
+            if lead := _main_lead(study, target):
+                low, high = (lead.low, lead.high) if winner == "MaxPO" else (-lead.high, -lead.low)
+                verdict = "ahead of" if low > 0 else "behind" if high < 0 else "not clearly ahead of"
+                found[verdict].append(MODELS[study] + (" (one seed)" if lead.runs == 1 else ""))
+        where = [f"{verdict} {other} on {', '.join(names)}" for verdict, names in found.items() if names]
+        said.append(f"Both tuned for pass@{target}, {winner}'s pass@{target} is {'; it is '.join(where)}.")
+    return fill(" ".join(said))
+
+
+def _main_lead(study: str, target: int) -> Estimate | None:
+    method = next(one for one in main_methods(study, compare(study)) if one != compare(study).baseline)
+    comparison = compare(study, target, method)
+    if not comparison.blocks(method, comparison.baseline):
+        return None
+    return comparison.difference(method, comparison.baseline, target, "best")
+
+
 def missing() -> str:
     """The sentence on what there are no results of."""
     lacking = [name for study, name in MODELS.items() if study not in with_results(MODELS)]
-    return fill(f"No results yet: {'; '.join(lacking) or 'none is missing'}.")
+    return fill(f"Results that are still missing: {', '.join(lacking) or 'none'}.")
 
 
 def main_methods(study: str, comparison: Comparison) -> list[str]:
@@ -341,6 +364,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "provenance": provenance_table,
         "overlap": overlap,
         "missing": missing,
+        "in words": in_words,
         "both choices": partial(both_choices_table, MODELS),
         "leads": partial(leads_table, MODELS),
         "in short": partial(both_choices_table, IN_SHORT),
