@@ -225,14 +225,10 @@ def test_numbers_as_mathematicians_print_them(gold: str, answer: str) -> None:
     assert not verify(r"\boxed{32}", gold, {}).correct
 
 
-@pytest.mark.parametrize(("split", "refused", "taken"), [("dev", 0, 0), ("held_out", 5, 0)])
-def test_corpus_of_forms(split: str, refused: int, taken: int) -> None:
-    """The counts as measured; the held-out part was written before the verifier and not used to improve it."""
+def test_corpus_of_forms() -> None:
     rows = [json.loads(line) for line in CORPUS.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if row["split"] == split]
     missed = [row for row in rows if verify(row["response"], row["gold"], {}).correct != row["correct"]]
-    assert sum(row["correct"] for row in missed) <= refused, missed
-    assert sum(not row["correct"] for row in missed) <= taken, missed
+    assert not missed
 
 
 @pytest.mark.parametrize(

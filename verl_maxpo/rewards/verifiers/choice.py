@@ -16,11 +16,11 @@ from verl_maxpo.rewards.verifiers.extraction import Found, after_thinking, candi
 
 keeps_state = False  # one response does not change the verdict on the next
 
-_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|bf|rm|boxed)\b|\\[()\[\]\\ ,;]|[{}$*`_~]")
+_DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|bf|rm|boxed)\b|\\[()\[\]\\ ,;]|[{}$*`_~\"“”]")
 # A letter alone, with a label's sign ("C. Paris", "(C) Paris"), or before what cannot be the rest of a phrase.
 _LETTER = re.compile(
     r"\s*(?i:(?:(?:the|my|final|correct)\s+)*answer\s*(?:is|:)[\s:]*)?(?i:(?:the|correct|option|choice|letter)\s+)*"
-    r"[(\[]?\s*(?P<letter>[A-J]|[a-j](?=\W*$))(?:\s*[).:\]。]+(?=\s|$)|\s*(?=[,;/&|+\n]|$)"
+    r"[(\[]?\s*(?P<letter>[A-J]|[a-j](?=\W*$))(?:\s*[).:\]。]+(?=[\s,;]|$)|\s*(?=[,;/&|+\n]|$)"
     r"|(?=\s+(?:[(–—-]|[A-J]\b|(?:or|and|because|since|as)\b)))"
 )
 # Another letter: joined to the first one, or with a label's sign; not the subject of a sentence ("A is wrong").

@@ -67,8 +67,8 @@ _ASIDE = re.compile(
     r"|,?\s+\((?:[A-Za-z][a-z]+|a|[=≈])(?![A-Za-z(])[^()]*\)",
     re.DOTALL,
 )
-_NO_WORD = r"(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|gcd|lcm)\b)"
-_LEADING = re.compile(rf"(?:{_NO_WORD}(?:[A-Za-z][A-Za-z'’-]+,?|a)\s+)+(?![=^_(*/+])")
+_NO_WORD = r"(?!(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi|gcd|lcm|max|min|det)\b)"
+_LEADING = re.compile(rf"(?:{_NO_WORD}(?:[A-Za-z][A-Za-z'’-]+,?|a)\s+)+(?![=^_*/+])")
 _TRAILING = re.compile(rf"(?<=\S)((?:\s+{_NO_WORD}[A-Za-z][A-Za-z'’-]+)+)$")
 
 
@@ -91,7 +91,7 @@ def candidates(response: str) -> Iterator[Found]:
     if line:
         yield Found("line", line)
     if tagged:
-        yield Found("tag", tagged)
+        yield Found("tag", " ".join(tagged.split()))
     elif end := _last_statement(text):
         yield Found("end", end)
 
@@ -99,7 +99,9 @@ def candidates(response: str) -> Iterator[Found]:
 def final_answer(response: str) -> Found | None:
     """Return the answer of a response as :func:`.answers.read` takes it, or None."""
     found = next(candidates(response), None)
-    return found if found is None or found.place == "box" else Found(found.place, statement(found.text))
+    if found is None or found.place == "box":
+        return found
+    return Found(found.place, statement(first_sentence(found.text) if found.place == "line" else found.text))
 
 
 def after_thinking(response: str) -> str:
@@ -189,13 +191,18 @@ def _undressed(text: str) -> str:
     return _MARKDOWN.sub(lambda mark: mark[2], _NOISE.sub("", _LINE_START.sub("", text)))
 
 
-def statement(text: str) -> str:
-    r"""Return what a statement says: its first sentence from the last "is" on, without asides.
+def first_sentence(text: str) -> str:
+    """Return the first sentence of a line."""
+    found = _SENTENCE.search(text)
+    return found[0] if found else text
+
+
+def statement(sentence: str) -> str:
+    r"""Return what a sentence states: what follows its last "is", without asides.
 
     Words around the value go into ``\text``, where the reader of answers judges them; what is denied comes whole.
     """
-    first = _SENTENCE.search(text)
-    sentence = _ASIDE.sub(_without_aside, first[0] if first else text).strip()
+    sentence = _ASIDE.sub(_without_aside, sentence).strip()
     masked = _IN_FORMULA.sub(lambda formula: "0" * len(formula[0]), sentence)
     start = 0
     for match in _IS.finditer(masked):
@@ -204,7 +211,7 @@ def statement(text: str) -> str:
     clause = max(masked.rfind(sign, 0, start) for sign in ",;:") + 1
     if _DENIED.search(masked, clause, start):
         start = clause
-    return words_as_text(sentence[start:].strip())
+    return words_as_text(sentence[start:].strip().removeprefix("= "))
 
 
 def _without_aside(aside: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ from verl_maxpo.rewards.verifiers.answers.numerals import Number
 from verl_maxpo.rewards.verifiers.extraction import (
     after_thinking,
     final_answer,
+    first_sentence,
     last_boxed,
     last_match,
     line_from,
@@ -84,7 +85,7 @@ def _truth(ground_truth: str) -> Number:
 def _after_mark(text: str) -> str | None:
     """Return what the line after the last ``####`` says; the next line that is not empty, if that is all."""
     mark = last_match(_MARK, text)
-    return mark and statement(_CALCULATOR.sub("", line_from(text, mark.end())))
+    return mark and statement(first_sentence(_CALCULATOR.sub("", line_from(text, mark.end()))))
 
 
 @lru_cache(maxsize=4096)

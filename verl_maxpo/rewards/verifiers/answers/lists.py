@@ -22,7 +22,7 @@ _BRACKETS = re.compile(
 )
 _PAIRS = {r"\{\}": "{}", r"\langle\rangle": "<>", "()": "()", "[]": "[]"}
 _OR = re.compile(r"\s*(?:\\text\s*\{\s*,?\s*or\s*\}|(?<![A-Za-z\\])or(?![A-Za-z])|;)\s*")
-_UNION = re.compile(r"(?<=[^\\]\\\})\s*\\cup\s*\\\{(?=[^{}]*\\\})")
+_UNION = re.compile(r"\\\}\s*\\cup\s*\\\{")
 _ENVIRONMENT = r"\{(?:[pb]?matrix|smallmatrix|array)\}"
 _MATRIX = re.compile(
     rf"[(\[]?\s*\\begin\s*{_ENVIRONMENT}(?:\s*\{{[lcr| ]*\}})?(.*?)\\end\s*{_ENVIRONMENT}\s*[)\]]?", re.DOTALL

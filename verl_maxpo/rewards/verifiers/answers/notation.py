@@ -22,6 +22,7 @@ _SIGNS = {
     **{"≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\neq ", "≈": r"\approx ", "∈": r"\in "},
     **{"∪": r"\cup ", "∩": r"\cap ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "…": r"\ldots ", "°": r"^{\circ}"},
     **{"〈": r"\langle ", "〉": r"\rangle ", "⟨": r"\langle ", "⟩": r"\rangle ", "∖": r"\setminus ", "∣": r"\mid "},
+    **{chr(0xFF10 + digit): str(digit) for digit in range(10)},
     **{"％": "%", "＝": "=", "：": ":", "，": ",", "（": "(", "）": ")"},
 }
 _SIGN = re.compile("[" + "".join(map(re.escape, _SIGNS)) + "]")
@@ -30,6 +31,7 @@ _RADICALS = {"√": r"\sqrt", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]"}
 _EXOTIC = re.compile(r"[^\x20-\x7e]")
 
 _DELIMITER = re.compile(r"(?<!\\)\$|(?<!\\)\\[()\[\]]")
+_ABOUT = re.compile(r"^\s*~(?=\s*[-$\\0-9])")
 _NEGATIVE_SPACE = re.compile(r"(?<!\\)\\!\s*")
 _SPACE = re.compile(r"(?<!\\)\\[,;:> ]|\\q?quad\b|\\[hv]space\s*\{[^{}]*\}|\\(?:thin|med|thick)space\b|[\s~]+")
 _SIZE = re.compile(
@@ -66,7 +68,7 @@ _ASCII = (("<=", r"\le "), (">=", r"\ge "), ("!=", r"\neq "), ("**", "^"))
 _STAR = re.compile(r"(?<![\\^_])\*")
 _PLAIN_ROOT = re.compile(r"(?<![\\A-Za-z])sqrt\s*(?:\(([^()]*)\)|([0-9]+))")
 _PLAIN_INFINITY = re.compile(r"(?<![\\A-Za-z])(?:inf|infty|infinity|oo)(?![A-Za-z])", re.IGNORECASE)
-_BLACKBOARD = re.compile(r"\\mathbb\s*R\b")
+_BLACKBOARD = re.compile(r"\\mathbb\s*([CNQRZ])\b")
 _FUNCTIONS = r"((?:arc)?(?:sin|cos|tan)|ln|log|lg|exp)"
 _FUNCTION = re.compile(
     rf"(?<![\\A-Za-z]){_FUNCTIONS}(?=\s*[(\\^_0-9]|\s+[a-z](?![A-Za-z]))|\\(?:text|operatorname)\s*\{{\s*{_FUNCTIONS}\s*\}}"
@@ -103,6 +105,7 @@ def _unicode(text: str) -> str:
 
 
 def _spaces(text: str) -> str:
+    text = _ABOUT.sub(r"\\approx ", text)
     return _SPACE.sub(" ", _NEGATIVE_SPACE.sub("", _SIZE.sub("", _DELIMITER.sub(" ", text))))
 
 
@@ -117,7 +120,7 @@ def _fonts(text: str) -> str:
 def _commands(text: str) -> str:
     if "\\" in text:
         text = _COMMAND.sub(lambda m: _COMMANDS[m[1]] + " ", text)
-        text = _CIRCLE.sub(r"^{\\circ}", _BLACKBOARD.sub(r"\\mathbb{R}", text))
+        text = _CIRCLE.sub(r"^{\\circ}", _BLACKBOARD.sub(r"\\mathbb{\1}", text))
         text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", _SYSTEM.sub(_listed, text))
         text = _TEMPERATURE.sub(lambda m: r"\text{ celsius}" if "C" in m[0] else r"\text{ fahrenheit}", text)
     return _BRACED_SIGN.sub(r"\1", text)

@@ -95,8 +95,9 @@ def _led_in(latex: str) -> Answer | None:
     if not match or not leads_in(match[0].replace(r"\text", "")):
         return None
     answer = _read(latex[match.end() :])
-    plain = answer.name is None and answer.kind in (Kind.NUMBER, Kind.ITEMS, Kind.RANGES)
-    plain = plain and latex[match.end()] not in "-(["
+    several = answer.kind in (Kind.ITEMS, Kind.RANGES)
+    plain = several or (answer.kind is Kind.NUMBER and latex[match.end()] not in "-(")
+    plain = plain and answer.name is None
     return answer if plain or _SAYS.fullmatch(match[1]) else None
 
 
@@ -151,7 +152,7 @@ def _listed(latex: str) -> Answer | None:
 
 def _named(latex: str) -> Answer:
     """Read ``x = 5``, ``5 = x``, ``f(3) = 5`` and chains of these; what has no name goes on as it is."""
-    parts = [part.strip() for part in _EQUALS.split(latex.removeprefix("="))]
+    parts = [part.strip() for part in _EQUALS.split(latex)]
     if len(parts) == 1 or not all(parts):
         return _unnamed(latex)
     if not _NAME.fullmatch(parts[0]) and IS_VARIABLE.fullmatch(parts[-1]):

@@ -42,11 +42,12 @@ _UNITS = {
 _QUOTIENTS = {"mph": ("mi", "h"), "kmh": ("km", "h"), "kph": ("km", "h")}
 _POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
 _HEDGES = """
-about above absolute almost approx approximately around below between but cannot doubt double doubled either except
-exceed exceeds factorial false fewer greater half halved hardly higher if impossible incorrect infinitely inverse
-larger least less lower maybe minus mod modulo more most multiplied nearly negative neither never no none nor not
-only opposite or otherwise over perhaps plus possibly reciprocal remainder roughly smaller than then thrice times
-triple tripled twice under unless up versus vs within without wrong
+about above absolute almost approx approximately around below between but cannot doubt dt dx dy double doubled
+either except exceed exceeds factorial false fewer greater half halved hardly higher if impossible incorrect
+infinitely inverse ish likely larger least less lower maybe minus mod modulo more most multiplied nearly negative
+neither never no none nor not only opposite or otherwise over perhaps plus possibly presumably probably reciprocal
+remainder roughly smaller than then thrice times triple tripled twice under unless up versus vs within without
+wrong
 """
 _AFTER = """
 a after all and any at base before equals for from halves is it off on root to true when where with
