@@ -220,14 +220,7 @@ def _mean(values: list[Tensor], groups: list[_Weighted]) -> float:
 
 
 def tables(choices: Choices) -> Iterator[Table]:
-    """Make the tables.
-
-    Args:
-        choices: What to show.
-
-    Yields:
-        For each dump one of groups and gain and one of mean squares.
-    """
+    """Make for each dump one table of groups and gain, and one of mean squares."""
     for dump in dict.fromkeys(row.dump for row in choices.rows):
         rows = [row for row in choices.rows if row.dump == dump]
         yield Table(

@@ -50,16 +50,7 @@ class Interactive:
 
 
 def figures(comparison: Comparison, source: str, changes: list[Changes]) -> Iterator[Interactive]:
-    """Make the figures of a data source.
-
-    Args:
-        comparison: What to show.
-        source: The data source.
-        changes: Its problems.
-
-    Yields:
-        Every metric against k, the main metric over steps where there are several, and the problems where any changed.
-    """
+    """Yield every metric against k, the headline's over steps where there are several, and what became of problems."""
     labels = {row.label for row in comparison.averages if row.data_source == source}
     yield _against_k(comparison, source)
     if any(len(comparison.steps(label, source)) > 1 for label in labels):
@@ -98,12 +89,12 @@ def _over_steps(comparison: Comparison, source: str) -> Interactive:
 
 def _name(side: Side) -> str:
     """Return a side's name; Plotly would take tags in it for formatting, and dollars for mathematics."""
-    return escape(side.label, quote=False).replace("$", "&#36;") + ("" if side.step is None else f", step {side.step}")
+    return escape(str(side), quote=False).replace("$", "&#36;")
 
 
 def _trace(line: Line, view: str) -> dict[str, Any]:
     symbol = PLOTLY_MARKERS[line.number % len(PLOTLY_MARKERS)]
-    name = _name(Side(line.label, line.step))
+    name = _name(line.side)
     return {
         "x": line.xs,
         "y": line.ys,
@@ -157,9 +148,9 @@ def _before_and_after(changes: list[Changes]) -> Interactive:
         traces += list(_bubbles(places, name))
         xs, ys = zip(*places, strict=True)
         views[name] = {
-            "xaxis.title.text": _axis(pair, pair.reference),
+            "xaxis.title.text": _axis(pair, pair.matching.reference),
             "xaxis.range": _range(xs),
-            "yaxis.title.text": _axis(pair, pair.candidate),
+            "yaxis.title.text": _axis(pair, pair.matching.candidate),
             "yaxis.range": _range(ys),
         }
     ends = [value for trace in traces for value in (*trace["x"], *trace["y"])]
@@ -178,7 +169,7 @@ def _range(values: Sequence[float]) -> list[float]:
 
 def name_of_changes(changes: Changes) -> str:
     """Return what is compared, on one line."""
-    return " ".join(name_of_difference(changes.candidate, changes.reference).split())
+    return " ".join(name_of_difference(changes.matching.candidate, changes.matching.reference).split())
 
 
 def _axis(changes: Changes, side: Side) -> str:

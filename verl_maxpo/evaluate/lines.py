@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verl_maxpo.evaluate.results import Comparison, Estimate, step_order
+from verl_maxpo.evaluate.results import Comparison, Estimate, Side, step_order
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart, without those that vanish on white or black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -21,8 +21,7 @@ class Line:
     """Estimates of one label.
 
     Attributes:
-        label: Of the runs.
-        step: Where k varies, the step, if the label has several.
+        side: The label, and where k varies the step, if there are several.
         start: Whether that is the first of them.
         rows: At least one.
         xs: The k or step of each.
@@ -30,8 +29,7 @@ class Line:
         number: Of the label among all.
     """
 
-    label: str
-    step: int | None
+    side: Side
     start: bool
     rows: list[Estimate]
     xs: list[int]
@@ -65,7 +63,7 @@ def against_k(comparison: Comparison, source: str, metric: str) -> list[Line]:
             several = len(steps) > 1
             dots = [(row.k, row.value) for row in comparison.of_seeds(chosen)]
             ks = [row.k for row in chosen]
-            line = Line(label, step if several else None, several and step == steps[0], chosen, ks, dots, number)
+            line = Line(Side(label, step if several else None), several and step == steps[0], chosen, ks, dots, number)
             lines += [line] if chosen else []
     return lines
 
@@ -76,7 +74,9 @@ def over_steps(comparison: Comparison, source: str, metric: str, k: int) -> list
     for number, (label, rows) in enumerate(_by_label(comparison, source, metric).items()):
         chosen = sorted((row for row in rows if row.k == k and row.step is not None), key=lambda r: step_order(r.step))
         dots = [(row.step or 0, row.value) for row in comparison.of_seeds(chosen)]
-        lines += [Line(label, None, False, chosen, [row.step or 0 for row in chosen], dots, number)] if chosen else []
+        lines += (
+            [Line(Side(label, None), False, chosen, [row.step or 0 for row in chosen], dots, number)] if chosen else []
+        )
     return lines
 
 

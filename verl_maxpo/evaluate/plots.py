@@ -22,10 +22,7 @@ from verl_maxpo.evaluate.tables import at_k
 def draw(comparison: Comparison, file: Path, runs: Iterable[Run] = ()) -> None:
     """Draw the headline's metric against k and against steps, a row for each data source.
 
-    Args:
-        comparison: What to show.
-        file: The picture, in the format that its name says.
-        runs: Whose changes of the trained K are marked.
+    The format is the one that the file's name says. Changes of the K that ``runs`` train with are marked.
     """
     sources = comparison.data_sources
     labels = list(dict.fromkeys(row.label for row in comparison.averages))
@@ -69,9 +66,8 @@ def _characters(file: str) -> set[int]:
 def _against_k(comparison: Comparison, source: str, axes: Axes) -> None:
     metric = comparison.headline_metric(source)
     for line in against_k(comparison, source, metric):
-        label = line.label if line.step is None else f"{line.label}, step {line.step}"
         errors = np.abs(np.array(line.bounds) - line.ys)
-        axes.errorbar(line.xs, line.ys, yerr=errors, capsize=3, label=label, **_style(line))
+        axes.errorbar(line.xs, line.ys, yerr=errors, capsize=3, label=str(line.side), **_style(line))
         _draw_seeds(line, axes)
     axes.set_xscale("log")
     axes.set_xticks(comparison.ks, list(map(str, comparison.ks)))
@@ -84,8 +80,8 @@ def _against_steps(
 ) -> None:
     metric = comparison.headline_metric(source)
     for line in over_steps(comparison, source, metric, k):
-        trained = schedules.get(line.label, {})
-        name = f"{line.label}, K = {', '.join(trained.values())}" if trained else line.label
+        trained = schedules.get(line.side.label, {})
+        name = f"{line.side}, K = {', '.join(trained.values())}" if trained else str(line.side)
         axes.plot(line.xs, line.ys, label=name, **_style(line))
         axes.fill_between(line.xs, *line.bounds, color=line.colour, alpha=0.15, linewidth=0)
         _draw_seeds(line, axes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from verl_maxpo.evaluate.dumps import Cell, Run, Samples, Texts
 from verl_maxpo.evaluate.estimates import Floats
-from verl_maxpo.evaluate.results import Comparison, Matching, Side
+from verl_maxpo.evaluate.results import Comparison, Matching
 
 #: About how many problems of all comparisons together a report shows with their texts, and how many of each at least.
 SHOWN, SHOWN_OF_EACH = 400, 25
@@ -68,35 +68,20 @@ class Changes:
     """What became of each problem that two sides share.
 
     Attributes:
-        candidate: The later or other side.
-        reference: What it is compared with.
-        data_source: Name of the data source.
+        matching: The two sides.
         binary: Whether outcomes count correct samples; otherwise they are scores.
         outcomes: Of each problem, (reference, candidate).
         shown: Those that changed most, the same number of both directions if there are as many.
     """
 
-    candidate: Side
-    reference: Side
-    data_source: str
+    matching: Matching
     binary: bool
     outcomes: list[tuple[Outcome, Outcome]]
     shown: list[ChangedProblem]
 
 
 def changes(comparison: Comparison, runs: list[Run]) -> Iterator[Changes]:
-    """Look at each problem of each comparison.
-
-    Args:
-        comparison: Of these runs.
-        runs: As they were read; their files must still be there.
-
-    Yields:
-        One for each of ``comparison.matchings``.
-
-    Raises:
-        OSError: A file cannot be read any more.
-    """
+    """Yield what became of the problems, for each of ``comparison.matchings``; OSError if a dump is gone."""
     most = max(SHOWN_OF_EACH, SHOWN // max(1, len(comparison.matchings)))
     for matching in comparison.matchings:
         field = comparison.correctness[matching.data_source]
@@ -104,8 +89,7 @@ def changes(comparison: Comparison, runs: list[Run]) -> Iterator[Changes]:
         before, after = reference.outcomes(comparison.n or 0), candidate.outcomes(comparison.n or 0)
         both = {key: (before[key], after[key]) for key in before if key in after}
         shown = [_changed(key, both[key], reference, candidate) for key in _most_changed(both, most)]
-        sides = matching.candidate, matching.reference, matching.data_source
-        yield Changes(*sides, field is not None, list(both.values()), shown)
+        yield Changes(matching, field is not None, list(both.values()), shown)
 
 
 def _runs_of_sides(matching: Matching, runs: list[Run]) -> list[tuple[Cell, list[Run]]]:

@@ -18,15 +18,9 @@ from verl_maxpo.evaluate.tables import legend, number, tables
 
 
 def write_report(comparison: Comparison, runs: list[Run], folder: Path) -> list[Path]:
-    """Write ``report.md``, ``report.png`` and ``report.html``, with all steps.
+    """Write ``report.md``, ``report.png`` and ``report.html``, with all steps, and return the files.
 
-    Args:
-        comparison: What to write.
-        runs: What was compared; their files must still be there.
-        folder: Where to; it is made if need be, and files of an earlier report are replaced.
-
-    Returns:
-        The files.
+    The folder is made if need be, and files of an earlier report are replaced. The dumps must still be there.
 
     Raises:
         OSError: A dump cannot be read any more, or a file not written.
@@ -43,12 +37,7 @@ def write_report(comparison: Comparison, runs: list[Run], folder: Path) -> list[
 
 
 def write_markdown(comparison: Comparison, file: Path) -> None:
-    """Write the tables of all steps as Markdown.
-
-    Args:
-        comparison: What to write.
-        file: Where to; its folder is made if need be.
-    """
+    """Write the tables of all steps as Markdown; the file's folder is made if need be."""
     file.parent.mkdir(parents=True, exist_ok=True)
     parts = [
         "# Evaluation\n",
@@ -71,7 +60,7 @@ def _html(comparison: Comparison, runs: list[Run], picture: Path) -> str:
     environment.filters |= {"number": number, "fraction": fraction, "name": name_of_changes}
     by_source: dict[str, list[Changes]] = {source: [] for source in comparison.data_sources}
     for pair in changes(comparison, runs):
-        by_source[pair.data_source].append(pair)
+        by_source[pair.matching.data_source].append(pair)
     return environment.get_template("report.html.j2").render(
         result=summary.result(comparison),
         facts=summary.facts(comparison, runs),

@@ -32,6 +32,9 @@ class Side:
     label: str
     step: int | None
 
+    def __str__(self) -> str:
+        return self.label if self.step is None else f"{self.label}, step {self.step}"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -127,8 +130,8 @@ class Matching:
     Attributes:
         matched: Prompts that both runs of a pair have.
         unmatched: Other prompts of any of these runs.
-        only_candidate: Fraction of the matched that the run of ``candidate`` solves in any of its samples and that of
-            ``reference`` does not, averaged over the pairs of runs; None where correctness is not known.
+        only_candidate: Share of the matched that only ``candidate`` solves in any of its samples, averaged over the
+            pairs of runs; None where correctness is not known.
         only_reference: The same with the sides exchanged.
     """
 

@@ -34,25 +34,22 @@ def _result(comparison: Comparison, source: str, k: int) -> str:
     between = [row for row in between if row.reference == between[0].reference]
     name = at_k(metric, k) + ("" if source == "all" else f" on {source}")
     if not between:
-        steps = [
-            f"{_value(values, row.candidate)} ({_change(row)} since step {row.reference.step})" for row in differences
+        rows = [
+            f"{values[row.candidate]} for {row.candidate} ({_change(row)} since step {row.reference.step})"
+            for row in differences
         ]
-        return f"{name}: {'; '.join((steps or [_value(values, side) for side in values])[:_MOST])}."
-    sides = {side for row in between for side in (row.candidate, row.reference)}
-    one_step = len({side.step for side in sides}) == 1
+        return f"{name}: {'; '.join((rows or [f'{value} for {side}' for side, value in values.items()])[:_MOST])}."
+    reference = between[0].reference
+    one_step = all(row.candidate.step == reference.step for row in between) and reference.step is not None
     between.sort(key=lambda row: -row.value)
-    others = [f"{_value(values, row.candidate, not one_step)} ({_change(row)})" for row in between[:_MOST]]
-    others += [f"{len(between) - _MOST} more are below"] if len(between) > _MOST else []
-    reference = _value(values, between[0].reference, not one_step)
-    return f"{name}{_at(between[0].reference) if one_step else ''}: {'; '.join([reference, *others])}."
+    rows = [f"{values[row.candidate]} for {_side(row.candidate, one_step)} ({_change(row)})" for row in between[:_MOST]]
+    rows = [f"{values[reference]} for {_side(reference, one_step)}", *rows]
+    rows += [f"{len(between) - _MOST} more are below"] if len(between) > _MOST else []
+    return f"{name}{f' at step {reference.step}' if one_step else ''}: {'; '.join(rows)}."
 
 
-def _value(values: dict[Side, str], side: Side, with_step: bool = True) -> str:
-    return f"{values[side]} for {side.label}" + (_at(side) if with_step else "")
-
-
-def _at(side: Side) -> str:
-    return "" if side.step is None else f" at step {side.step}"
+def _side(side: Side, one_step: bool) -> str:
+    return side.label if one_step else str(side)
 
 
 def _change(row: Difference) -> str:

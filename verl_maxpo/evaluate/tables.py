@@ -46,11 +46,9 @@ class Table:
     about: list[str] | None = None
 
     def rich(self) -> Iterator[Group]:
-        """Make the table for a console, which must have markup switched off.
+        """Make tables of :data:`WIDTH` for a console, which must have markup switched off.
 
-        Yields:
-            Tables of :data:`WIDTH`: the columns that say what a row is about are one, and what does not fit of the
-            others goes on in a further table.
+        The columns that say what a row is about are one; what does not fit of the others goes on in a further table.
         """
         first = self.about or [row[0] for row in self.rows]
         others = [[cell.replace(", ", ",\n") for cell in row[self.keys :]] for row in self.rows]
@@ -81,16 +79,13 @@ def tables(
     metrics: Collection[str] = (*METRICS, STATUS),
     sources: Collection[str] | None = None,
 ) -> Iterator[Table]:
-    """Make the tables of a comparison.
+    """Make for each data source a table for each metric, and the differences.
 
     Args:
         comparison: What to show.
         all_steps: Show every step, not only the first and the last of each run.
         metrics: Of :data:`METRICS`, or ``status``.
         sources: Of the data sources; None for all.
-
-    Yields:
-        For each data source a table for each metric, and the differences.
     """
     for source in comparison.data_sources if sources is None else sources:
         prefix = "" if source == "all" else f"{source}: "
@@ -171,22 +166,17 @@ def span(values: Collection[int]) -> str:
 def name_of_difference(candidate: Side, reference: Side) -> str:
     """Return what is compared, on several lines."""
     if candidate.label == reference.label:
-        return f"{candidate.label},\nstep {_step(candidate.step)} − {_step(reference.step)}"
+        return f"{candidate.label},\nstep {candidate.step} − {reference.step}"
     if candidate.step == reference.step:
-        step = "" if candidate.step is None else f",\nstep {candidate.step}"
-        return f"{candidate.label} −\n{reference.label}{step}"
-    return " −\n".join(
-        f"{side.label}, step {_step(side.step)}".removesuffix(", step ") for side in (candidate, reference)
-    )
+        return f"{candidate.label} −\n{reference.label}" + (
+            "" if candidate.step is None else f",\nstep {candidate.step}"
+        )
+    return f"{candidate} −\n{reference}"
 
 
 def _markdown(text: str) -> str:
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
     return " ".join(escaped.split())
-
-
-def _step(step: int | None) -> str:
-    return "" if step is None else str(step)
 
 
 def _sides(comparison: Comparison, source: str, all_steps: bool) -> dict[Side, list[Coverage]]:
@@ -201,32 +191,34 @@ def _sides(comparison: Comparison, source: str, all_steps: bool) -> dict[Side, l
 
 
 def _estimates(title: str, sides: dict[Side, list[Coverage]], averages: list[Estimate]) -> Table:
-    cells = {(Side(row.label, row.step), row.k): row for row in averages}
-    ks = sorted({k for _, k in cells})
-    contexts = [_context(side, rows) for side, rows in sides.items()]
-    values = [[_average(cells.get((side, k))) for k in ks] for side in sides]
-    heading = ["run", "step", "seeds", "prompts × n", "unsolved", *(at_k(averages[0].metric, k) for k in ks)]
-    rows = [context + cell for context, cell in zip(contexts, values, strict=True)]
-    return Table(title, heading, rows, 5, [_short(*context) for context in contexts])
+    columns: dict[str, dict[Side, str]] = {}
+    for row in sorted(averages, key=lambda row: row.k):
+        columns.setdefault(at_k(row.metric, row.k), {})[Side(row.label, row.step)] = _average(row)
+    return _by_side(title, sides, columns)
 
 
 def _statuses(title: str, sides: dict[Side, list[Coverage]]) -> Table:
-    shares = {side: [row.statuses for row in rows if row.statuses] for side, rows in sides.items()}
-    names = list(dict.fromkeys(name for found in shares.values() for statuses in found for name in statuses))
-    rows, about = [], []
-    for side, found in shares.items():
-        values = [number(sum(of_run[name] for of_run in found) / len(found)) if found else "" for name in names]
-        rows.append([side.label, _step(side.step), *values])
-        about.append(side.label + (f"\nstep {side.step}" if side.step is not None else ""))
-    return Table(title, ["run", "step", *names], rows, 2, about)
+    columns: dict[str, dict[Side, str]] = {}
+    for side, rows in sides.items():
+        shares = [row.statuses for row in rows if row.statuses]
+        for name in shares[0] if shares else ():
+            columns.setdefault(name, {})[side] = number(sum(share[name] for share in shares) / len(shares))
+    return _by_side(title, sides, columns)
+
+
+def _by_side(title: str, sides: dict[Side, list[Coverage]], columns: dict[str, dict[Side, str]]) -> Table:
+    contexts = [_context(side, rows) for side, rows in sides.items()]
+    values = [[column.get(side, "") for column in columns.values()] for side in sides]
+    heading = ["run", "step", "seeds", "prompts × n", "unsolved", *columns]
+    rows = [context + cells for context, cells in zip(contexts, values, strict=True)]
+    return Table(title, heading, rows, 5, [_short(*context) for context in contexts])
 
 
 def _context(side: Side, rows: list[Coverage]) -> list[str]:
     never = [row.never_solved for row in rows if row.never_solved is not None]
-    size = (
-        f"{span([row.prompts for row in rows])} × {span([n for row in rows for n in (row.smallest_n, row.largest_n)])}"
-    )
-    return [side.label, _step(side.step), str(len(rows)), size, number(sum(never) / len(never)) if never else ""]
+    prompts, n = span([row.prompts for row in rows]), span([n for row in rows for n in (row.smallest_n, row.largest_n)])
+    step = "" if side.step is None else str(side.step)
+    return [side.label, step, str(len(rows)), f"{prompts} × {n}", number(sum(never) / len(never)) if never else ""]
 
 
 def _short(label: str, step: str, seeds: str, size: str, unsolved: str) -> str:
@@ -234,12 +226,12 @@ def _short(label: str, step: str, seeds: str, size: str, unsolved: str) -> str:
     return "\n".join(filter(None, [label, where, size, f"{unsolved} unsolved" if unsolved else ""]))
 
 
-def _average(row: Estimate | None) -> str:
-    return "" if row is None else "\n".join([number(row.value) + _plus_minus(row.std), *_own_line(row.interval)])
+def _average(row: Estimate) -> str:
+    return "\n".join([number(row.value), *_plus_minus(row.std), *_own_line(row.interval)])
 
 
-def _plus_minus(std: float | None) -> str:
-    return "" if std is None else f"\n± {number(std)}"
+def _plus_minus(std: float | None) -> list[str]:
+    return [] if std is None else [f"± {number(std)}"]
 
 
 def _own_line(interval: Interval | None) -> list[str]:
@@ -273,5 +265,4 @@ def _only_one(row: Matching) -> str:
 def _difference(row: Difference | None) -> str:
     if row is None:
         return ""
-    value = ("+" if row.value > 0 else "") + number(row.value)
-    return "\n".join([value, *_own_line(row.interval)]) + _plus_minus(row.std)
+    return "\n".join([signed(row.value, None), *_own_line(row.interval), *_plus_minus(row.std)])
