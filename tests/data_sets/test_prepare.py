@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import socket
 import sys
@@ -581,6 +582,14 @@ def test_a_test_set_is_drawn_from_a_file(
     assert drawn[0] != drawn[1]
     assert run_own(file, *size, out=tmp_path / "again") == 0
     assert [row["extra_info"]["index"] for row in read(tmp_path / "again/test.parquet")] == drawn[0]
+
+
+def test_another_path_to_a_file_is_no_other_request(
+    tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write("mine.jsonl", [{"q": f"Question {i}?", "a": f"{i}"} for i in range(10)])
+    assert run_own(file, out=tmp_path / "out") == run_own(os.path.relpath(file), out=tmp_path / "out") == 0
+    assert "mine is prepared in" in capsys.readouterr().out
 
 
 def test_a_second_file_is_to_evaluate_on(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:

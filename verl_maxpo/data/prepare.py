@@ -92,7 +92,7 @@ def make_request(source: Source, origin: Mapping[str, Any], options: Options) ->
         "data_source": source.data_source,
         "columns": source.columns,
         "answer_format": source.answer_format,
-        "splits": source.splits,
+        "splits": source.splits if source.hub else sorted(source.splits),
         "prompt": source.prompt("QUESTION"),
         "max_rows": options.max_rows,
         "skip_bad_rows": options.skip_bad_rows,
