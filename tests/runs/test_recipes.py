@@ -428,8 +428,8 @@ class TestRuns:
             "import zlib\n\n\ndef compute_score(data_source, solution_str, ground_truth, extra_info):\n"
             "    return zlib.crc32(solution_str.encode()) % 2 * min(1, extra_info['level'])\n"
         )
-        settings = {"PREPARE": "true", "DATA": str(tmp_path / "data"), "REWARD": str(tmp_path / "reward.py")}
-        run_recipe("own_task", prepared, tmp_path / "out", **settings)
+        settings = {"PREPARE": "true", "CHECK": "false", "REWARD": str(tmp_path / "reward.py")}
+        run_recipe("own_task", prepared, tmp_path / "out", DATA=str(tmp_path / "data"), **settings)
         run = tmp_path / "out" / "maxpo-k2-n4-lr1e-2-seed0"
         check_groups(metrics_of(run))
         samples = pd.read_json(run / "validation" / "2.jsonl", lines=True)

@@ -16,7 +16,7 @@ what is asked for is left as it is; else its files are written anew.
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -133,13 +133,9 @@ def _prepare(options: Namespace) -> None:
     if source.suffix:
         print(f"each prompt ends in {source.suffix!r}; --suffix changes that, and --suffix '' leaves it out")
     if options.question:
-        _say_what_is_kept(out, source.splits)
+        kept = dict.fromkeys(name for count in counts.values() for name in count.kept)
+        print(f"the reward finds in extra_info: {', '.join(kept) or 'no other column'}")
         _say_what_verifies(source.data_source)
-
-
-def _say_what_is_kept(out: Path, splits: Iterable[str]) -> None:
-    names = {name: None for split in splits for name in prepare.extra_fields(out / f"{split}.parquet")}
-    print(f"the reward finds in extra_info: {', '.join(names) or 'no other column'}")
 
 
 def _say_what_verifies(data_source: str) -> None:

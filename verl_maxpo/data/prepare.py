@@ -53,6 +53,7 @@ class Counts:
         duplicates: Those whose problem came before: left out of the training split, kept in a test split.
         conflicting: Those of the duplicates whose ground truth is another than that of the first.
         bad_rows: The first few malformed ones: where each stands (rows from 0) and what is wrong.
+        kept: Columns of the source that ``extra_info`` has beside the fields of :data:`~.rows.SCHEMA`.
     """
 
     read: int = 0
@@ -62,6 +63,7 @@ class Counts:
     duplicates: int = 0
     conflicting: int = 0
     bad_rows: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         parts = {
@@ -218,6 +220,8 @@ def _write_split(selection: _Selection, rows: Iterator[Row], file: Path) -> None
     batch = list(islice(selected, _BATCH_SIZE))
     try:
         schema = schema_of(batch)
+        fields = schema.field("extra_info").type.fields[SCHEMA.field("extra_info").type.num_fields :]
+        selection.counts.kept = [field.name for field in fields]
         with pq.ParquetWriter(file, schema) as writer:
             while batch:
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
@@ -258,12 +262,6 @@ def read_manifest(out: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) else {}
-
-
-def extra_fields(file: Path) -> list[str]:
-    """Return what ``extra_info`` of a prepared file has beside the fields of :data:`~.rows.SCHEMA`."""
-    names = {field.name for field in SCHEMA.field("extra_info").type.fields}
-    return [field.name for field in pq.read_schema(file).field("extra_info").type.fields if field.name not in names]
 
 
 def _sha256(file: Path) -> str:
