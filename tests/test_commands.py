@@ -58,6 +58,11 @@ def make_data(folder: Path) -> None:
     for file in ("train.parquet", "gsm8k/train.parquet", "gsm8k/test.parquet"):
         (folder / "data" / file).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, folder / "data" / file)
+    (function,) = (
+        block.text for block in blocks("python") if block.page == "docs/rewards.md" and "# reward.py" in block.text
+    )
+    (folder / "reward.py").write_text(function)
+    (folder / "dump.jsonl").write_text(json.dumps({"input": "user: 9 * 8 = ?", "output": "It is 72"}))
     problems = [{"question": f"{i} * 8 = ?", "answer": f"{i * 8}"} for i in range(10)]
     (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, problems)))
     samples = [{"input": f"{i}", "score": float((i + j) % 3 == 0), "step": 0} for i in range(8) for j in range(16)]
@@ -179,7 +184,7 @@ def check_run(arguments: tuple[str, ...]) -> None:
     if config.algorithm.adv_estimator == "maxpo":
         MaxPOConfig.from_algorithm(config.algorithm)
     if config.reward.reward_manager.name == "verifier":
-        VerifierConfig.of(config.reward.get("reward_kwargs") or {})
+        VerifierConfig.from_reward_kwargs(config.reward.get("reward_kwargs") or {})
 
 
 def check_targets(targets: list[str]) -> None:

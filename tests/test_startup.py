@@ -15,8 +15,8 @@ from support import toy_reward
 from support.processes import run_module
 from support.verl_runs import composed
 
-from verl_maxpo import resources, startup
-from verl_maxpo.rewards.adapters.startup import check_rewards
+from verl_maxpo import startup
+from verl_maxpo.rewards.adapters.run_check import check_rewards
 
 GSM8K, MATH = {"ground_truth": "72"}, {"ground_truth": r"\frac{1}{2}"}
 
@@ -26,7 +26,11 @@ def run_config(tmp_path: Path) -> Any:
     """Compose a run's configuration with data files of (source, reward_model) rows."""
 
     def make(*rows: tuple[Any, Any], overrides: tuple[str, ...] = (), **reward_kwargs: Any) -> DictConfig:
-        columns = {"data_source": [source for source, _ in rows], "reward_model": [model for _, model in rows]}
+        columns = {
+            "data_source": [source for source, _ in rows],
+            "prompt": [[{"role": "user", "content": "?"}]] * len(rows),
+            "reward_model": [model for _, model in rows],
+        }
         pq.write_table(pa.table(columns), tmp_path / "train.parquet")
         files = [f"data.{name}={tmp_path / 'train.parquet'}" for name in ("train_files", "val_files")]
         config = composed("maxpo_trainer", "reward.reward_manager.name=verifier", *files, *overrides)
@@ -60,7 +64,7 @@ def test_good_rewards_pass_and_the_reward_workers_are_told_the_sources(run_confi
             {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty", "x": 1},
             "called with .*'x'",
         ),
-        ({"verifier": "countdown"}, "cannot use row 0 of .*ground_truth must be like"),
+        ({"verifier": "countdown"}, "row 0 of .*ground_truth must be like"),
         ({"verifier": "math", "keeps_state": "no"}, "keeps_state must be true or false, got 'no'"),
     ],
 )
@@ -73,7 +77,7 @@ def test_what_a_verifier_tries_and_may_not_do_is_a_warning(run_config: Any, capl
     route = {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty"}
     check_rewards(run_config(("mine", GSM8K), default_verifier=route))
     assert "'python_function' of the data source 'mine'" in caplog.text
-    assert "refused: open" in caplog.text
+    assert "tried what it may not do: open" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_files_that_cannot_be_read_here_are_left_to_the_workers(
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "verl_maxpo.rewards.adapters.startup", None)
+    monkeypatch.setitem(sys.modules, "verl_maxpo.rewards.adapters.run_check", None)
     reward = {"reward_manager": {"name": "verifier"}}
     with pytest.raises(ValueError, match=r"pip install 'verl-maxpo\[rewards\]'"):
         startup._check_rewards(OmegaConf.create({"reward": reward}))
@@ -121,12 +125,80 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("return float(solution_str == '72')", None),
+        ("return {'score': 1, 'judge': 2.0}", None),
+        ("return open('/nowhere').read()", None),  # fails in the lock-down only, for all we know
+        ("import numpy; return numpy.float32(1)", r"f of .*on row 0 of .*got numpy\.float32"),
+        ("return {'acc': 1.0}", "got builtins.NoneType"),
+        ("return float('nan')", "a reward must be finite"),
+    ],
+)
+def test_what_verls_managers_could_not_use_is_an_error_at_start(
+    run_config: Any, tmp_path: Path, code: str, message: str | None
+) -> None:
+    file = tmp_path / "rewards.py"
+    file.write_text(f"def f(data_source, solution_str, ground_truth, extra_info, x=1):\n    {code}\n")
+    custom = [f"reward.custom_reward_function.{key}={value}" for key, value in {"path": file, "name": "f"}.items()]
+    overrides = ("reward.reward_manager.name=naive", *custom, "+reward.custom_reward_function.reward_kwargs.x=2")
+    config = run_config(("aime24", GSM8K), overrides=overrides)
+    if message is None:
+        check_rewards(config)
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_rewards(config)
+
+
+@pytest.mark.parametrize("name", ["MaxPO", "max_po", "maxp", "gprpo", "GRPO"])
+def test_an_estimator_with_nearly_a_known_name_is_an_error(name: str) -> None:
+    near = "grpo" if "r" in name.lower() else "maxpo"
+    with pytest.raises(ValueError, match=rf"adv_estimator={name} is not .*did you mean '{near}'.*: there are .*gae, "):
+        startup.check_estimator(name)
+
+
+def test_an_estimator_that_others_may_have_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    startup.check_estimator("maxpo")
+    assert not caplog.text
+    startup.check_estimator("somebody_elses")
+    assert "adv_estimator=somebody_elses is not an estimator that verl knows: there are" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "usable"),
+    [
+        ("Qwen/Qwen3-0.6B", True),
+        ("gpt2", True),
+        ("hdfs://host/models/qwen", True),
+        ("{tmp_path}", True),
+        ("{tmp_path}/nowhere", False),
+        ("./nowhere", False),
+        ("~/nowhere", False),
+        ("models/qwen/nowhere", False),
+    ],
+)
+@pytest.mark.parametrize("key", ["path", "tokenizer_path"])
+def test_a_model_that_can_only_be_a_folder_has_to_be_one(tmp_path: Path, key: str, path: str, usable: bool) -> None:
+    path = path.format(tmp_path=tmp_path)
+    config = OmegaConf.create({"actor_rollout_ref": {"model": {"path": "gpt2", key: path}}})
+    if usable:
+        startup.check_model(config)
+    else:
+        with pytest.raises(ValueError, match=rf"actor_rollout_ref\.model\.{key}={path} is not a folder"):
+            startup.check_model(config)
+
+
+@pytest.mark.parametrize(
     ("slots", "overrides", "message"),
     [
-        (2, [], r"needs 13 CPU slots of Ray, which will have 2.*units=1 \(now 8\) saves 7.*num_cpus=13"),
+        (
+            2,
+            [],
+            r"needs 13 CPU slots of Ray, which will have 2.*\+\+trans.*units=1 \(now 8\) saves 7.*\+\+ray.*num_cpus=13",
+        ),
         (12, [], "needs 13 CPU slots"),
         (13, [], None),
-        (5, ["transfer_queue.backend.SimpleStorage.num_data_storage_units=1"], r"needs 6 .*forever: ray_kwargs"),
+        (5, ["transfer_queue.backend.SimpleStorage.num_data_storage_units=1"], r"needs 6 .*forever: \+\+ray_kwargs"),
         (6, ["transfer_queue.backend.SimpleStorage.num_data_storage_units=1"], None),
         (2, ["trainer.nnodes=2"], None),
         (2, ["trainer.use_v1=false"], None),
@@ -141,10 +213,10 @@ def test_a_run_that_would_wait_for_cores_forever_is_an_error(
     one_gpu = [f"ray_kwargs.ray_init.num_cpus={slots}", "trainer.n_gpus_per_node=1", *overrides]
     config = composed("ppo_trainer", *one_gpu, package="verl.trainer.config")
     if message is None:
-        resources.check_slots(config)
+        startup.check_slots(config)
     else:
         with pytest.raises(ValueError, match=message):
-            resources.check_slots(config)
+            startup.check_slots(config)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +245,8 @@ def test_both_doors_of_a_run_are_watched(
 
 def test_main_ppo_stops_at_once(tmp_path: Path) -> None:
     config = ["--config-path", "pkg://verl_maxpo.config", "--config-name", "maxpo_trainer", f"hydra.run.dir={tmp_path}"]
-    overrides = ["reward.reward_manager.name=verifer", "ray_kwargs.ray_init.num_cpus=64"]
+    overrides = ["reward.reward_manager.name=verifer", "actor_rollout_ref.model.path=org/model"]
+    overrides.append("ray_kwargs.ray_init.num_cpus=64")
     done = run_module("verl.trainer.main_ppo", *config, *overrides)
     assert done.returncode != 0
     assert "did you mean 'verifier'?" in done.stderr, done.stderr

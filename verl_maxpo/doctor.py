@@ -19,8 +19,8 @@ import torch
 from tqdm import tqdm
 
 from verl_maxpo import TESTED_VERL
-from verl_maxpo.resources import slots_needed
 from verl_maxpo.rewards.registry import verifier_names
+from verl_maxpo.startup import slots_needed
 from verl_maxpo.trainer import estimator
 
 _PACKAGES = ("verl-maxpo", "verl", "torch", "vllm", "sglang", "ray", "TransferQueue", "transformers", "tensordict")

@@ -17,7 +17,7 @@ from verl_maxpo.rewards.isolation import landlock, libc, lockdown, namespaces
 from verl_maxpo.rewards.isolation.messages import Layer, Setup
 from verl_maxpo.rewards.isolation.pool import Task, VerifierPool, probe_layers
 from verl_maxpo.rewards.isolation.processes import ENVIRONMENT, Server, ServerError
-from verl_maxpo.rewards.isolation.system_calls import FilterOfCalls
+from verl_maxpo.rewards.isolation.system_calls import CallFilter
 from verl_maxpo.rewards.routing import Route
 
 TOY = Route("python_function", {"path": toy_reward.__file__, "name": "compute_score"}, keeps_state=False)
@@ -99,7 +99,7 @@ READING = ("read", "environ", "mem", "own environment", "own memory", "process 1
 @pytest.mark.parametrize(("kind", "name"), [escape for escape in ESCAPES if escape[1] not in READING])
 def test_the_filter_of_system_calls_alone_refuses(kind, name, victim, secret):
     target = str(victim.pid if kind == "process" else secret)
-    calls = FilterOfCalls()
+    calls = CallFilter()
 
     def act():
         calls.apply()

@@ -20,6 +20,7 @@ from verl.trainer.ppo.reward import load_reward_manager
 from verl_maxpo.rewards.adapters import custom_reward_function, registration
 from verl_maxpo.rewards.adapters.verdicts import FIRST_RESPONSES, NoVerdictError, watch_verdicts
 from verl_maxpo.rewards.result import Status
+from verl_maxpo.rewards.verifiers.scores import to_result
 
 TEXTS = {"status", "reason", "answer", "data_source"}
 KEYS = {"acc", *TEXTS}
@@ -183,6 +184,36 @@ def test_values_of_a_source_are_columns_in_verls_v1_trainer(in_v1):
     assert "the same values, got grade, and before that judge" in infos[3]["reason"]
 
 
+def test_a_judge_scores_beside_the_verifier():
+    """In a child process of its own; a judge that fails has no score, and says so."""
+    from support import toy_reward
+
+    judge = {"verifier": "python_function", "path": toy_reward.__file__, "name": "length"}
+    loaded = manager(
+        transfer_queue={"enable": True}, timeout=1.0, routes={"openai/gsm8k": {"verifier": "gsm8k", "judge": judge}}
+    )
+    results = run_of("#### 1", "so #### 1", "no idea", "", "#### 2", loaded=loaded)
+    assert [result["reward_score"] for result in results] == [1.0, 1.0, 0.0, 0.0, 0.0]
+    infos = [result["reward_extra_info"] for result in results]
+    assert [info["judge"] for info in infos] == [0.6, 0.9, 0.7, None, 0.6]
+    assert "no verdict of the judge: crash, ZeroDivisionError" in infos[3]["reason"]
+    assert all(set(info) == {"judge", *KEYS} for info in infos)
+
+
+@pytest.mark.parametrize(
+    ("value", "reported"),
+    [(np.float32(0.5), 0.5), (3, 3.0), (True, 1.0), ("a text", "a text"), (None, None)],
+)
+def test_values_of_a_function_are_numbers_and_texts(value, reported):
+    assert to_result({"score": 1, "judge": value}, (0, 1)).values == {"judge": reported}
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1.0], {"a": 1}, np.array([1.0, 2.0])])
+def test_other_values_of_a_function_are_errors(value):
+    with pytest.raises(ValueError, match="judge must be a finite number, a text or None, got"):
+        to_result({"score": 1, "judge": value}, (0, 1))
+
+
 def test_one_pool_for_all_calls_of_the_custom_reward_function():
     assert custom_reward_function._scorer('{"timeout": 3}') is custom_reward_function._scorer('{"timeout": 3}')
 
@@ -217,7 +248,7 @@ def test_a_response_without_a_verdict_never_pays_and_says_why():
 
 def test_what_is_refused_has_a_reason_and_a_warning(caplog):
     write, right = (result["reward_extra_info"] for result in run_of("write", "1"))
-    assert "refused: open" in write["reason"]
+    assert "tried what it may not do: open" in write["reason"]
     assert right["reason"] == ""
     assert "1 response(s) so far " in caplog.text
 

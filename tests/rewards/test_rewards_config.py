@@ -1,10 +1,12 @@
 """Options and routes of the reward manager."""
 
 import importlib
+import shlex
 
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from support.verl_runs import composed
 
 from verl_maxpo.rewards.config import OverlongBuffer, VerifierConfig
 from verl_maxpo.rewards.registry import find_verifier, load_verifier, verifier_names
@@ -14,9 +16,9 @@ from verl_maxpo.rewards.routing import DEFAULT_ROUTES, SANDBOX_FUSION, Route
 def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
     with initialize_config_module("verl_maxpo.config", version_base=None):
         node = compose("verifier", overrides=["+data.max_response_length=7"]).reward.reward_kwargs
-    shipped = VerifierConfig.of(node)
+    shipped = VerifierConfig.from_reward_kwargs(node)
     assert shipped == VerifierConfig(max_resp_len=7)
-    assert set(node) == set(VerifierConfig.__dataclass_fields__) - {"data_sources"}
+    assert set(node) == set(VerifierConfig.__dataclass_fields__) - {"data_sources", "router"}
     assert set(node.overlong_buffer_cfg) == set(OverlongBuffer.__dataclass_fields__)
 
 
@@ -48,33 +50,41 @@ def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
         ({"overlong_buffer_cfg": {"enable": True, "len": 10}, "max_resp_len": 5}, "max_resp_len"),
         (
             {"routes": {"a": "maths"}},
-            r"reward\.reward_kwargs\.routes\[a\]: unknown verifier 'maths'; installed are: .*gsm8k",
+            r"reward_kwargs\.routes\[a\]: unknown verifier 'maths' \(did you mean 'math'\?\); installed are: .*",
         ),
         ({"routes": ["a"]}, r"reward\.reward_kwargs\.routes: expected mapping, got list: \['a'\]"),
         ({"routes": {"a": 3}}, r"routes\[a\] must be a verifier's name or a mapping"),
         ({"routes": {"a": {"method": "strict"}}}, r"routes\[a\] must be a verifier's name or a mapping"),
         ({"default_verifier": 3}, "default_verifier must be a verifier's name"),
+        (
+            {"default_verifier": {"verifier": "math", "judge": "jugde"}},
+            r"default_verifier\.judge: unknown verifier 'jugde'",
+        ),
+        (
+            {"default_verifier": {"verifier": "math", "judge": "sandbox_fusion"}},
+            r"judge must be a verifier that runs in",
+        ),
+        (
+            {"default_verifier": {"verifier": "math", "judge": {"verifier": "math", "judge": "math"}}},
+            r"judge must be a verifier that .* has no judge itself",
+        ),
     ],
 )
 def test_an_unusable_option_is_named(options, message):
     with pytest.raises(ValueError, match=message):
-        VerifierConfig.of(OmegaConf.create(options))
-
-
-@pytest.mark.parametrize("options", [["timeout"], ["timeout=1", "routes={a"], ["a.b=1", "a=${"], ["tiemout=1"]])
-def test_an_unusable_command_line_is_an_error(options):
-    with pytest.raises(ValueError, match=r"KEY=VALUE|cannot read the options|has no option"):
-        VerifierConfig.from_dotlist(options)
+        VerifierConfig.from_reward_kwargs(OmegaConf.create(options))
 
 
 def test_what_has_no_verdict_never_pays():
     assert VerifierConfig(score_range=(-1.0, 1.0)).score_without_verdict(timed_out=True) == -1.0
-    chosen = VerifierConfig.of({"score_range": [-1, 1], "timeout_score": -2, "crash_score": 0})
+    chosen = VerifierConfig.from_reward_kwargs({"score_range": [-1, 1], "timeout_score": -2, "crash_score": 0})
     assert [chosen.score_without_verdict(timed_out=timed_out) for timed_out in (True, False)] == [-2.0, 0.0]
 
 
 def test_routes_of_the_configuration_come_first_and_the_first_match_wins():
-    config = VerifierConfig.of({"routes": {"aime24": {"verifier": "gsm8k", "method": "strict"}, "a*": "choice"}})
+    config = VerifierConfig.from_reward_kwargs(
+        {"routes": {"aime24": {"verifier": "gsm8k", "method": "strict"}, "a*": "choice"}}
+    )
     assert config.router.find("aime24") == Route("gsm8k", {"method": "strict"})
     assert config.router.find("aime25") == Route("choice")
     assert config.router.find("math_dapo") == Route("math")
@@ -82,13 +92,29 @@ def test_routes_of_the_configuration_come_first_and_the_first_match_wins():
 
 
 def test_a_source_that_nothing_claims_is_an_error_unless_there_is_a_default():
-    with pytest.raises(ValueError, match=r"no verifier claims the data source 'x/y': add it to reward\.reward_kwargs"):
+    with pytest.raises(ValueError, match="no verifier claims the data source 'x/y'"):
         VerifierConfig().router.find("x/y")
     assert VerifierConfig(default_verifier="math").router.find("x/y") == Route("math")
 
 
+@pytest.mark.parametrize("source", ["my_org/algebra-1.0", "plain", "", "with space", "a:b", "{odd}", "ünï"])
+@pytest.mark.parametrize(("package", "name"), [("verl.trainer.config", "ppo_trainer"), ("verl_maxpo.config", "gsm8k")])
+def test_advice_can_be_pasted(source, package, name):
+    """Into the command line of verl's own configuration, which declares no options, and of ours."""
+    with pytest.raises(ValueError, match="no verifier claims the data source") as error:
+        VerifierConfig().router.find(source)
+    advice = [word for word in shlex.split(str(error.value).partition(": set ")[2]) if word != "or"]
+    assert len(advice) == 1 + (source in ("my_org/algebra-1.0", "plain"))
+    for option in advice:
+        config = composed(name, option, package=package)
+        read = VerifierConfig.from_reward_kwargs(config.reward.reward_kwargs)
+        assert read.router.find(source) == Route("math")
+
+
 def test_routes_of_sources():
-    router = VerifierConfig(default_verifier="choice").router
+    router = VerifierConfig(default_verifier={"verifier": "choice", "judge": {"verifier": "math", "x": 1}}).router
+    judged = Route("choice", judge=Route("math", {"x": 1}))
+    assert router.in_child_processes(["x", "aime24", "y"]) == [judged, Route("math", {"x": 1}), Route("math")]
     assert router.in_child_processes(["openai/gsm8k", "aime24", "apps", "amc23"]) == [Route("gsm8k"), Route("math")]
     everything = {*DEFAULT_ROUTES.values(), "choice"} - {SANDBOX_FUSION}
     assert {route.verifier for route in router.in_child_processes()} == everything
@@ -102,7 +128,7 @@ def test_every_registered_verifier_loads():
 
 
 def test_overlong_buffer_has_verls_option_names():
-    config = VerifierConfig.of({"max_resp_len": 20, "overlong_buffer_cfg": {"enable": True, "len": 4}})
+    config = VerifierConfig.from_reward_kwargs({"max_resp_len": 20, "overlong_buffer_cfg": {"enable": True, "len": 4}})
     assert config.overlong_buffer_cfg == OverlongBuffer(enable=True, len=4, penalty_factor=1.0, log=False)
 
 

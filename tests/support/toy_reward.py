@@ -118,6 +118,10 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
     return float(solution_str == ground_truth and not remembered)
 
 
+def length(data_source, solution_str, ground_truth, extra_info):
+    return len(solution_str) / 10 + 0 / len(solution_str)
+
+
 def judged(data_source, solution_str, ground_truth, extra_info):
     if solution_str == "spin":
         while True:

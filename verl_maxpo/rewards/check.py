@@ -1,128 +1,239 @@
-"""Check a data set against its verifiers before anyone pays for a GPU.
+"""Try the rewards of a data set before anyone pays for a GPU.
 
 Every gold answer must verify as correct, and a wrong answer as wrong. What fails is a row that no response could solve,
-or that any could: in max@K training both are groups without signal, and neither shows as an error.
+or that any could: in max@K training both are groups without signal, and neither shows as an error. A function that says
+nothing of right and wrong responses is tried on the answers of the rows, and what it returned is shown.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from verl_maxpo.rewards.config import VerifierConfig
-from verl_maxpo.rewards.data_files import SOURCE_COLUMN, Row, first_rows_of, open_table
+from verl_maxpo.rewards.config import Columns
+from verl_maxpo.rewards.data_files import Row, batches_of, sources_of
 from verl_maxpo.rewards.isolation.pool import VerifierUnavailableError
-from verl_maxpo.rewards.probe import check_options, examples
-from verl_maxpo.rewards.result import VerifierResult
-from verl_maxpo.rewards.scoring import WITHOUT_VERDICT, ResponseScorer
+from verl_maxpo.rewards.report import Problem, Report
+from verl_maxpo.rewards.result import WITHOUT_VERDICT, Status
+from verl_maxpo.rewards.scoring import Scored
 
-_COLUMNS = [SOURCE_COLUMN, "reward_model", "extra_info"]
-_BATCH = 256
-
-
-@dataclass
-class Report:
-    """What a check found in one file.
-
-    Attributes:
-        rows: Rows by data source.
-        unchecked: Rows by data source of which only half can be checked, or nothing, with the reason.
-        refused: Verdicts by data source during which the verifier tried what it may not do, with what that was.
-        problems: Row number and what is wrong with it.
-    """
-
-    rows: Counter[str] = field(default_factory=Counter)
-    unchecked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether every row could be checked and has no problem."""
-        return not self.problems and not self.unchecked
-
-    def lines(self, limit: int = 20) -> Iterator[str]:
-        """Describe it, with the first problems."""
-        for source, count in sorted(self.rows.items()):
-            yield f"{count} rows of {source}"
-        for (source, reason), count in sorted(self.unchecked.items()):
-            yield f"  warning: {count} of {source} not checked: {reason}"
-        for (source, tried), count in sorted(self.refused.items()):
-            yield f"  warning: the verifier of {source} tried what it may not do, {tried}, {count} times"
-        for row, problem in self.problems[:limit]:
-            yield f"  row {row}: {problem}"
-        if len(self.problems) > limit:
-            yield f"  ... and {len(self.problems) - limit} more"
-        yield f"{len(self.problems)} problem(s)"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON knows it, with all problems."""
-        unchecked = [{"data_source": s, "reason": reason, "rows": n} for (s, reason), n in self.unchecked.items()]
-        problems = [{"row": row, "problem": problem} for row, problem in self.problems]
-        refused = [{"data_source": s, "tried": tried, "times": n} for (s, tried), n in self.refused.items()]
-        return {"rows": dict(self.rows), "unchecked": unchecked, "refused": refused, "problems": problems}
+_SHOWN = 200
 
 
-def check_file(path: Path, config: VerifierConfig, *, progress: bool = True) -> Report:
-    """Check every row of a parquet or JSON-lines file in verl's schema, with the options that training will have.
+class Scorer(Protocol):
+    """Scores responses as a run would: :class:`.scoring.ResponseScorer`, or a ``custom_reward_function``."""
+
+    def examples(
+        self, data_source: str, ground_truth: Any, extra_info: Mapping[str, Any]
+    ) -> tuple[str | None, str | None] | None:
+        """Return a right and a wrong response to a row, each None where there is none; None where nobody can say."""
+
+    def doubt(self, data_source: str, ground_truth: Any) -> str:
+        """Return why ordinary responses will hardly match a gold answer, empty where nothing is odd about it."""
+
+    async def score(self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> Scored:
+        """Return the reward of a response, and what verl reports beside it."""
+
+    def close(self) -> None:
+        """End its processes."""
+
+
+class _Try(NamedTuple):
+    kind: str
+    response: Any
+    correct: bool | None  # what it must count as; None where nobody can say
+
+
+def check_file(
+    path: Path, make_scorer: Callable[[list[str]], Scorer], columns: Columns, *, progress: bool = True
+) -> Report:
+    """Check every row of a parquet or JSON-lines file in verl's schema.
+
+    Args:
+        path: The file.
+        make_scorer: Makes what scores the responses of some data sources.
+        columns: Where the rows have what.
+        progress: Whether to show a bar.
 
     Raises:
         ValueError: The file does not exist, is of another kind, is empty or lacks a column; a row has no data source,
             no verifier claims one, or a verifier cannot be loaded or does not take its options.
     """
-    sources = sorted(source for source, _ in first_rows_of(path))
+    return _run(make_scorer(sources_of(path, columns)), _check_rows(path, columns, progress))
+
+
+def check_responses(
+    given: Path, files: list[Path], make_scorer: Callable[[list[str]], Scorer], columns: Columns
+) -> Report:
+    """Score given responses to the rows of some files.
+
+    Args:
+        given: JSON lines: a dump of verl, or lines with ``response`` and the row's number as ``index`` or its
+            ``prompt``.
+        files: The rows.
+        make_scorer: As :func:`check_file`.
+        columns: As :func:`check_file`.
+
+    Raises:
+        ValueError: As :func:`check_file`, or a line has no response or belongs to no row.
+    """
+    rows = [Row.of(values, columns) for file in files for batch in batches_of(file, columns) for values in batch]
+    responses = list(_given(given, rows))
+    return _run(make_scorer(sorted({rows[number].source for number, _ in responses})), _score(responses, rows))
+
+
+def _run(scorer: Scorer, work: Callable[[Scorer, Report], Any]) -> Report:
+    report = Report()
     try:
-        return asyncio.run(_check(path, replace(config, data_sources=tuple(sources)), progress))
+        asyncio.run(work(scorer, report))
     except VerifierUnavailableError as error:
         raise ValueError(str(error)) from None
-
-
-async def _check(path: Path, config: VerifierConfig, progress: bool) -> Report:
-    for route in config.router.in_child_processes(config.data_sources):
-        check_options(route)
-    scorer, report = ResponseScorer(config), Report()
-    table = open_table(path)
-    columns = [name for name in _COLUMNS if name in table.schema.names]
-    try:
-        with tqdm(total=table.count_rows(), unit="row", disable=not progress) as bar:
-            for batch in table.to_batches(columns=columns, batch_size=_BATCH):
-                first = bar.n
-                rows = batch.to_pylist()
-                await asyncio.gather(*(_check_row(scorer, report, first + i, row) for i, row in enumerate(rows)))
-                bar.update(len(rows))
     finally:
         scorer.close()
-    report.problems.sort()
+    report.problems.sort(key=lambda problem: -1 if problem.row is None else problem.row)
     return report
 
 
-async def _check_row(scorer: ResponseScorer, report: Report, number: int, columns: dict[str, Any]) -> None:
-    source, row = columns[SOURCE_COLUMN], Row.of(columns, f"row {number}")
-    report.rows[source] += 1
+def _check_rows(path: Path, columns: Columns, progress: bool) -> Callable[[Scorer, Report], Any]:
+    async def work(scorer: Scorer, report: Report) -> None:
+        with tqdm(unit="row", disable=not progress) as bar:
+            for batch in batches_of(path, columns):
+                others = batch[1:] + batch[:1]
+                await asyncio.gather(
+                    *(
+                        try_row(scorer, report, bar.n + i, values, other, columns)
+                        for i, (values, other) in enumerate(zip(batch, others, strict=True))
+                    )
+                )
+                bar.update(len(batch))
+        judge_sources(report)
+
+    return work
+
+
+async def try_row(
+    scorer: Scorer, report: Report, number: int, values: Mapping[str, Any], other: Mapping[str, Any], columns: Columns
+) -> None:
+    """Try the reward of a row on a right and a wrong response, or on what the rows hold; ``other`` is another row."""
+    report.rows[values[columns.source]] += 1
     try:
-        known = {**row.extra_info, SOURCE_COLUMN: source}
-        right, wrong = examples(scorer.config.router.find(source), row.ground_truth, known)
+        row = Row.of(values, columns)
+        pair = scorer.examples(row.source, row.ground_truth, row.extra_info)
     except Exception as error:
-        report.problems.append((number, f"{type(error).__name__}: {error}"))
+        report.problems.append(Problem(number, f"{type(error).__name__}: {error}", stops=True))
         return
-    for response, correct, kind in [(right, True, "gold answer"), (wrong, False, "wrong answer")]:
+    if doubt := scorer.doubt(row.source, row.ground_truth):
+        report.warnings[row.source, f"a gold answer that ordinary responses will hardly match, {doubt}"] += 1
+    for response, kind in zip(pair or (), ("gold answer", "wrong answer"), strict=False):
         if response is None:
-            report.unchecked[source, f"no {kind} to check with"] += 1
+            report.unchecked[row.source, f"no {kind} to check with"] += 1
+    for each in _tries(pair, row, other):
+        scored = await scorer.score(row.source, each.response, row.ground_truth, row.extra_info)
+        report.tallies[row.source, each.kind].add(scored)
+        if problem := _problem(number, each, scored):
+            report.problems.append(problem)
+            if each.correct is not None:
+                return
+        elif scored.columns["status"] == Status.OK and scored.columns["reason"]:
+            report.warnings[row.source, scored.columns["reason"]] += 1
+
+
+def _problem(number: int, each: _Try, scored: Scored) -> Problem | None:
+    status, reason = Status(scored.columns["status"]), scored.columns["reason"]
+    if status in WITHOUT_VERDICT:
+        stops = each.correct is not None and status is Status.CRASH
+        return Problem(number, f"no verdict on {_named(each)}: {status.value}, {reason}", stops)
+    if None in scored.values.values():
+        return Problem(number, f"{_named(each)}: {reason or 'values are missing'}")
+    if each.correct is not None and scored.columns["acc"] != each.correct:
+        verdict = "wrong" if each.correct else "correct"
+        why = f"status {status.value}" + (f", {reason}" if reason else "")
+        return Problem(number, f"{_named(each)} is verified as {verdict} ({why})")
+    return None
+
+
+def judge_sources(report: Report) -> None:
+    """Add what shows only in all the rows of a source: a function that says the same of every response."""
+    for source in report.rows:
+        tallies = {kind: tally for (of, kind), tally in report.tallies.items() if of == source}
+        rewards = set().union(*(tally.rewards for tally in tallies.values()))
+        if len(tallies) > 1 and not rewards:
+            report.problems.append(Problem(None, f"the reward of {source} fails on every response", stops=True))
+        elif len(tallies) > 1 and len(rewards) == 1:
+            report.problems.append(
+                Problem(
+                    None,
+                    f"the reward of {source} is {rewards.pop():g} whatever the response. If it wants another form of "
+                    "answer, give its file examples(ground_truth, extra_info), which returns a right and a wrong "
+                    "response, or check --responses",
+                )
+            )
+
+
+def _tries(pair: tuple[str | None, str | None] | None, row: Row, other: Mapping[str, Any]) -> list[_Try]:
+    if pair is not None:
+        known = [_Try("gold answer", pair[0], True), _Try("wrong answer", pair[1], False)]
+    else:
+        reward_model = other["reward_model"] if isinstance(other.get("reward_model"), Mapping) else {}
+        own, others = _text(row.extra_info.get("solution") or row.ground_truth), _text(reward_model.get("ground_truth"))
+        kinds = {"the row's own answer": own, "an empty response": "", "another row's answer": others}
+        known = [_Try(kind, text, None) for kind, text in kinds.items() if kind.startswith("the") or text != own]
+    return [each for each in known if each.response is not None]
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def _named(each: _Try) -> str:
+    return each.kind if each.correct is None else f"the {each.kind} {each.response[-_SHOWN:]!r}"
+
+
+def _given(path: Path, rows: list[Row]) -> Iterator[tuple[int, str]]:
+    """Yield the row's number and the response of each line."""
+    by_prompt: dict[str, int | None] = {}
+    for number, row in enumerate(rows):
+        by_prompt.setdefault(row.prompt, number)
+    for line_number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line_number}: not JSON ({error})") from None
+        response = line.get("response", line.get("output")) if isinstance(line, dict) else None
+        if not isinstance(response, str):
+            raise ValueError(f"{path}, line {line_number}: expected a text `response` (or verl's `output`)")
+        index, prompt = line.get("index"), str(line.get("prompt", line.get("input")))
+        if isinstance(index, int) and 0 <= index < len(rows):
+            yield index, response
             continue
-        result = await scorer.verify(source, response, row.ground_truth, row.extra_info)
-        report.refused.update((source, tried) for tried in result.refused)
-        if result.correct != correct or result.status in WITHOUT_VERDICT:
-            report.problems.append((number, _problem(kind, response, result)))
-            return
+        if prompt not in by_prompt:  # verl's dumps have the prompt in its chat template
+            inside = [i for i, row in enumerate(rows) if row.prompt and row.prompt in prompt]
+            by_prompt[prompt] = max(inside, key=lambda i: len(rows[i].prompt), default=None)
+        found = by_prompt[prompt]
+        if found is None:
+            raise ValueError(
+                f"{path}, line {line_number}: no row has the index {index!r} or the prompt {prompt[:60]!r}"
+            )
+        yield found, response
 
 
-def _problem(kind: str, response: str, result: VerifierResult) -> str:
-    verdict = "correct" if result.correct else "wrong"
-    reason = f", {result.message}" if result.message else ""
-    return f"the {kind} {response[-200:]!r} is verified as {verdict} (status {result.status.value}{reason})"
+def _score(responses: list[tuple[int, str]], rows: list[Row]) -> Callable[[Scorer, Report], Any]:
+    async def work(scorer: Scorer, report: Report) -> None:
+        async def score(number: int, response: str) -> None:
+            row = rows[number]
+            scored = await scorer.score(row.source, response, row.ground_truth, row.extra_info)
+            report.tallies[row.source, "given responses"].add(scored)
+            report.scored.append({"row": number, "reward": scored.reward, **scored.columns, **scored.values})
+            if scored.columns["status"] in WITHOUT_VERDICT:
+                text = f"no verdict on a response: {scored.columns['status']}, {scored.columns['reason']}"
+                report.problems.append(Problem(number, text))
+
+        report.rows.update(rows[number].source for number in {number for number, _ in responses})
+        await asyncio.gather(*(score(number, response) for number, response in responses))
+
+    return work

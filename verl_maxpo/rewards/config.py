@@ -1,27 +1,33 @@
 """The options of the reward manager, under ``reward.reward_kwargs``.
 
-``config/verifier.yaml`` declares the same names; what they mean and what their defaults are stands here only.
+``config/verifier.yaml`` declares the same names. Their meanings and defaults are documented only here.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from verl_maxpo.messages import did_you_mean
 from verl_maxpo.rewards.routing import Route, Router
 
-KEY = "reward.reward_kwargs"
+#: Where the options are in verl's configuration.
+OPTIONS_KEY = "reward.reward_kwargs"
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of data files with the data source and the prompt: ``data.reward_fn_key``, ``data.prompt_key``."""
+
+    source: str = "data_source"
+    prompt: str = "prompt"
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class VerifierConfig(PoolLimits):
 
     Attributes:
         routes: Verifiers by pattern of data source, before those of :data:`.routing.DEFAULT_ROUTES`; a name, or a
-            mapping with the verifier's options: ``{"openai/gsm8k": {verifier: gsm8k, method: flexible}}``.
+            mapping with the verifier's options: ``{"openai/gsm8k": {verifier: gsm8k, method: flexible}}``. With
+            ``judge`` among them, a name or mapping as well, a second verifier's score is reported as ``judge``.
         default_verifier: The verifier (or mapping) of a source that no pattern claims; null makes such a source an
             error before training starts.
         max_response_chars: A verifier sees the last so many characters of a response, where the answer is.
@@ -97,24 +104,24 @@ class VerifierConfig(PoolLimits):
     data_sources: tuple[str, ...] | None = None
     max_resp_len: Annotated[int, msgspec.Meta(ge=1)] | None = None
     overlong_buffer_cfg: OverlongBuffer = OverlongBuffer()
+    router: Router = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         low, high = self.score_range
         if not low < high:
-            raise ValueError(f"{KEY}.score_range must have the lower number first, got {list(self.score_range)}")
+            raise ValueError(
+                f"{OPTIONS_KEY}.score_range must have the lower number first, got {list(self.score_range)}"
+            )
         buffer, longest = self.overlong_buffer_cfg, self.max_resp_len
         if buffer.enable and (longest is None or not 0 < buffer.len <= longest):
             raise ValueError(
-                f"{KEY}.overlong_buffer_cfg.len must be between 1 and {KEY}.max_resp_len={longest}, got {buffer.len}"
+                f"{OPTIONS_KEY}.overlong_buffer_cfg.len must be between 1 and {OPTIONS_KEY}.max_resp_len={longest}, "
+                f"got {buffer.len}"
             )
-        _ = self.router  # reads the routes
-
-    @cached_property
-    def router(self) -> Router:
-        """The routes, read."""
-        routes = {pattern: Route.of(value, f"{KEY}.routes[{pattern}]") for pattern, value in self.routes.items()}
+        routes = {key: Route.of(value, f"{OPTIONS_KEY}.routes[{key}]") for key, value in self.routes.items()}
         default = self.default_verifier
-        return Router(routes, None if default is None else Route.of(default, f"{KEY}.default_verifier"))
+        route = None if default is None else Route.of(default, f"{OPTIONS_KEY}.default_verifier")
+        object.__setattr__(self, "router", Router(routes, route))
 
     def score_without_verdict(self, *, timed_out: bool) -> float:
         """Return the reward of a response whose verifier timed out, or else raised or died."""
@@ -122,7 +129,7 @@ class VerifierConfig(PoolLimits):
         return self.score_range[0] if score is None else score
 
     @classmethod
-    def of(cls, node: Mapping[str, Any] | None) -> VerifierConfig:
+    def from_reward_kwargs(cls, node: Mapping[str, Any] | None) -> VerifierConfig:
         """Read verl's ``config.reward.reward_kwargs``, an OmegaConf node, any mapping, or None for the defaults.
 
         An option that is null has its default.
@@ -130,22 +137,7 @@ class VerifierConfig(PoolLimits):
         Raises:
             ValueError: An option is unknown, of another type or out of its range; the message names its key.
         """
-        return _read(cls, node, KEY)
-
-    @classmethod
-    def from_dotlist(cls, options: Sequence[str]) -> VerifierConfig:
-        """Read options of a command line, such as ``timeout=5`` or ``routes={my/*: math}``.
-
-        Raises:
-            ValueError: One is not of this form, or as :meth:`of`.
-        """
-        for option in options:
-            if "=" not in option:
-                raise ValueError(f"an option must be KEY=VALUE, such as timeout=5, got {option!r}")
-        try:
-            return cls.of(OmegaConf.from_dotlist(list(options)))
-        except (YAMLError, OmegaConfBaseException) as error:
-            raise ValueError(f"cannot read the options {' '.join(options)}: {error}") from None
+        return _read(cls, node, OPTIONS_KEY)
 
 
 def _read(cls: type[_T], node: Any, key: str) -> _T:
@@ -153,7 +145,7 @@ def _read(cls: type[_T], node: Any, key: str) -> _T:
     if not isinstance(options, Mapping):
         raise ValueError(f"{key} must be a mapping of options, got {options!r}")
     types = get_type_hints(cls, include_extras=True)
-    known = [option.name for option in fields(cls)]  # type: ignore[arg-type]
+    known = [option.name for option in fields(cls) if option.init]  # type: ignore[arg-type]
     values = {}
     for name, value in options.items():
         if name not in known:
@@ -182,9 +174,3 @@ def _plain(error: msgspec.ValidationError) -> str:
     """Return msgspec's message in the words of YAML."""
     words = str(error).partition(" - at ")[0].replace("`", "").replace("object", "mapping").replace("array", "list")
     return words[0].lower() + words[1:]
-
-
-def did_you_mean(name: str, known: list[str]) -> str:
-    """Return a question for the nearest known name, empty where none is near."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""

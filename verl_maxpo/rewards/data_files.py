@@ -11,41 +11,62 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from verl_maxpo.rewards.config import Columns
+
 logger = logging.getLogger(__name__)
 
 FORMATS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
-SOURCE_COLUMN = "data_source"
+_BATCH = 256
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a verifier needs of a row.
+    """What a reward needs of a row.
 
     Attributes:
-        place: Row number and file, for messages.
+        source: The data source.
+        prompt: The text of the last message.
         ground_truth: ``reward_model["ground_truth"]``.
         extra_info: ``extra_info``.
     """
 
-    place: str
+    source: str
+    prompt: str
     ground_truth: Any
     extra_info: Mapping[str, Any]
 
     @classmethod
-    def of(cls, row: Mapping[str, Any], place: str) -> Row:
-        """Read a row in verl's schema."""
-        return cls(place, (row.get("reward_model") or {}).get("ground_truth"), row.get("extra_info") or {})
+    def of(cls, values: Mapping[str, Any], columns: Columns) -> Row:
+        """Read a row; ValueError where verl could not use it."""
+        reward_model, extra_info, prompt = values["reward_model"], values.get("extra_info"), values[columns.prompt]
+        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
+            raise _unusable("reward_model", "a mapping such as {style: rule, ground_truth: '4'}", reward_model)
+        if not isinstance(extra_info, Mapping | None):
+            raise _unusable("extra_info", "a mapping", extra_info)
+        messages = prompt if isinstance(prompt, list) else []
+        if not messages or not all(isinstance(one, Mapping) and {"role", "content"} <= one.keys() for one in messages):
+            raise _unusable(columns.prompt, "a list of messages such as [{role: user, content: '2 + 2?'}]", prompt)
+        return cls(
+            values[columns.source], _text(messages[-1]["content"]), reward_model["ground_truth"], extra_info or {}
+        )
 
 
-def first_rows(files: Iterable[str], column: str = SOURCE_COLUMN) -> dict[str, Row] | None:
-    """Return the first row of every data source, None if a file is not a local parquet or JSON file.
+def _unusable(column: str, expected: str, value: object) -> ValueError:
+    return ValueError(f"{column} must be {expected}, got {type(value).__name__} {str(value)[:60]!r}")
 
-    ``column`` has the data source, verl's ``data.reward_fn_key``.
+
+def _text(content: Any) -> str:
+    parts = [{"text": content}] if isinstance(content, str) else content
+    return "".join(part.get("text") or "" for part in parts if isinstance(part, Mapping))
+
+
+def first_rows(files: Iterable[str], columns: Columns) -> dict[str, list[tuple[str, dict[str, Any]]]] | None:
+    """Return the first two rows of every data source with their places; None if a file is not a local one of ours.
 
     Raises:
         ValueError: A file does not exist or cannot be read, lacks a column or has no rows, or a row has no source.
     """
-    found: dict[str, Row] = {}
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for file in files:
         path = Path(file).expanduser()
         if "://" in file or path.suffix not in FORMATS:
@@ -53,21 +74,26 @@ def first_rows(files: Iterable[str], column: str = SOURCE_COLUMN) -> dict[str, R
                 "%s is no local parquet or JSON file: its data sources are not checked before training", file
             )
             return None
-        for source, row in first_rows_of(path, column):
-            found.setdefault(source, row)
+        table = open_table(path, columns)
+        for source, numbers in _first_numbers(table, columns.source, path).items():
+            rows = table.take(numbers, columns=_used(table, columns)).to_pylist()
+            found.setdefault(source, [(f"row {i} of {path}", row) for i, row in zip(numbers, rows, strict=True)])
     return found
 
 
-def first_rows_of(path: Path, column: str = SOURCE_COLUMN) -> Iterator[tuple[str, Row]]:
-    """Yield the first row of every data source of one file; ValueError as :func:`first_rows`."""
-    table = open_table(path, column)
-    columns = [name for name in ("reward_model", "extra_info") if name in table.schema.names]
-    for source, number in _first_numbers(table, column, path).items():
-        row = table.take([number], columns=columns).to_pylist()[0]
-        yield source, Row.of(row, f"row {number} of {path}")
+def sources_of(path: Path, columns: Columns) -> list[str]:
+    """Return the data sources of a file; ValueError as :func:`first_rows`."""
+    return sorted(_first_numbers(open_table(path, columns), columns.source, path))
 
 
-def open_table(path: Path, column: str = SOURCE_COLUMN) -> ds.Dataset:
+def batches_of(path: Path, columns: Columns) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a file in batches; ValueError as :func:`first_rows`."""
+    table = open_table(path, columns)
+    for batch in table.to_batches(columns=_used(table, columns), batch_size=_BATCH):
+        yield batch.to_pylist()
+
+
+def open_table(path: Path, columns: Columns) -> ds.Dataset:
     """Open a parquet or JSON file in verl's schema.
 
     Raises:
@@ -82,25 +108,34 @@ def open_table(path: Path, column: str = SOURCE_COLUMN) -> ds.Dataset:
         rows = table.count_rows()
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
-    missing = [name for name in (column, "reward_model") if name not in table.schema.names]
+    missing = [name for name in (columns.source, "reward_model", columns.prompt) if name not in table.schema.names]
     if missing:
         raise ValueError(
-            f"{path} has no column {' and no column '.join(missing)} ({column} chooses the verifier, reward_model has "
-            f"the ground truth); its columns are {', '.join(table.schema.names)}"
+            f"{path} has no column {' and no column '.join(missing)} ({columns.source} chooses the verifier, "
+            f"reward_model has the ground truth, {columns.prompt} the messages); its columns are "
+            f"{', '.join(table.schema.names)}"
         )
     if not rows:
         raise ValueError(f"{path} has no rows")
     return table
 
 
-def _first_numbers(table: ds.Dataset, column: str, path: Path) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _used(table: ds.Dataset, columns: Columns) -> list[str]:
+    wanted = (columns.source, columns.prompt, "reward_model", "extra_info")
+    return [name for name in wanted if name in table.schema.names]
+
+
+def _first_numbers(table: ds.Dataset, column: str, path: Path) -> dict[str, list[int]]:
+    """Return the numbers of the first two rows of each source."""
+    found: dict[str, list[int]] = {}
     start = 0
     for batch in table.to_batches(columns=[column]):
         for number, source in enumerate(batch.column(0).to_pylist(), start):
-            found.setdefault(source, number)
+            numbers = found.setdefault(source, [])
+            if len(numbers) < 2:
+                numbers.append(number)
         start += len(batch)
-    for source, number in found.items():
+    for source, numbers in found.items():
         if not isinstance(source, str):
-            raise ValueError(f"{path}: {column} must be text, but row {number} has {source!r}")
+            raise ValueError(f"{path}: {column} must be text, but row {numbers[0]} has {source!r}")
     return found

@@ -10,8 +10,11 @@ added the same way:
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 
+from verl_maxpo.messages import did_you_mean
 from verl_maxpo.rewards.result import Verifier
 
 GROUP = "verl_maxpo.verifiers"
@@ -38,10 +41,18 @@ def find_verifier(name: str) -> EntryPoint:
     """
     points = _entry_points().get(name, ())
     if not points:
-        raise ValueError(f"unknown verifier {name!r}; installed are: {', '.join(verifier_names())}")
+        raise ValueError(
+            f"unknown verifier {name!r}{did_you_mean(name, verifier_names())}; installed are: "
+            f"{', '.join(verifier_names())}"
+        )
     if len(points) > 1:
         raise ValueError(f"several packages have a verifier {name!r}: {', '.join(point.value for point in points)}")
     return points[0]
+
+
+def verifier_module(name: str) -> ModuleType:
+    """Import the module of a verifier, which may say more of it, see :class:`.result.Verifier`."""
+    return import_module(find_verifier(name).module)
 
 
 @cache

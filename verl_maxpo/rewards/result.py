@@ -12,7 +12,7 @@ from typing import Any, Protocol
 class Status(str, Enum):
     """How the verification of a response ended.
 
-    The first three are verdicts on the response; the last three say that there is no verdict, only a score by default.
+    ``timeout`` and ``crash`` say that there is no verdict, only a score by default; the others are verdicts.
     """
 
     OK = "ok"
@@ -29,7 +29,7 @@ class Status(str, Enum):
     """The answer was not evaluated because evaluating it would be unsafe or too costly."""
 
 
-#: How a verification ends that says nothing of the response.
+#: Statuses that say nothing about the response.
 WITHOUT_VERDICT = (Status.TIMEOUT, Status.CRASH)
 
 
@@ -48,6 +48,7 @@ class VerifierResult:
             scale. All verdicts on a data source have the same names; None where a response has no such value.
         refused: What the verifier tried beside its work and the lock-down of its process refused, as Python's audit
             events (``open``, ``socket.connect``). The verdict stands.
+        seconds: How long the verifier took, as its process notes it.
 
     Raises:
         ValueError: The score is not a finite number in [0, 1].
@@ -61,6 +62,7 @@ class VerifierResult:
     message: str = ""
     values: Mapping[str, float | str | None] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and 0.0 <= self.score <= 1.0):
@@ -76,7 +78,8 @@ class Verifier(Protocol):
     Its module may also have
 
     - ``examples(ground_truth, extra_info, **options)``, which returns a right response (None where the row holds none)
-      and a wrong one, for ``verl-maxpo check``,
+      and a wrong one, for ``verl-maxpo check``, or None where it cannot say,
+    - ``doubt(ground_truth)``, which returns why ordinary responses will hardly match a gold answer, or an empty text,
     - ``prepare(**options)``, which is called before the process is locked down, to load what the options name,
     - ``keeps_state = False``, which says that no response changes the verdict on the next, so that a process verifies
       many; without it each gets a process of its own, which costs milliseconds. A route's ``keeps_state`` comes first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 from verl_maxpo.rewards.config import VerifierConfig
 from verl_maxpo.rewards.isolation.pool import Task, VerifierPool
 from verl_maxpo.rewards.result import WITHOUT_VERDICT, Status, VerifierResult, reject
-from verl_maxpo.rewards.routing import SANDBOX_FUSION, Route
+from verl_maxpo.rewards.routing import Route
 
 logger = logging.getLogger(__name__)
 
@@ -28,18 +29,20 @@ class Scored:
             ``overlong_buffer_cfg.log`` verl's ``overlong_reward`` and ``overlong``. Texts cost nothing in validation;
             verl bootstraps numbers.
         values: Further columns, the same for all responses of a data source, see :class:`.result.VerifierResult`.
+        seconds: How long its verifier took.
     """
 
     reward: float
     columns: Mapping[str, Any]
     values: Mapping[str, Any]
+    seconds: float = 0.0
 
 
-class ProgramVerifier(Protocol):
-    """Where responses that are programs run, such as :class:`.adapters.sandbox_fusion.SandboxFusion`."""
+class _Runner(Protocol):
+    """Runs verifiers: the pool of child processes, or :class:`.adapters.sandbox_fusion.SandboxFusion`."""
 
-    async def verify(self, response: str, test_cases: Any) -> VerifierResult:
-        """Run a program on its test cases."""
+    async def verify(self, task: Task) -> VerifierResult:
+        """Return the verdict on a response."""
 
 
 class ResponseScorer:
@@ -49,26 +52,46 @@ class ResponseScorer:
         ValueError: No verifier claims one of ``config.data_sources``, or it needs a sandbox service and there is none.
     """
 
-    def __init__(self, config: VerifierConfig, sandbox: ProgramVerifier | None = None) -> None:
+    def __init__(self, config: VerifierConfig, sandbox: _Runner | None = None) -> None:
         self.config = config
         self._sandbox = sandbox
-        for source in config.data_sources or ():
-            self._sandbox_for(config.router.find(source), source)
         self._pool = VerifierPool(config.router.in_child_processes(config.data_sources), config)
         self._trouble: Counter[str] = Counter()
         self._values: dict[str, frozenset[str]] = {}
+        for source in config.data_sources or ():
+            self._runner(config.router.find(source), source)
+
+    def check_options(self) -> None:
+        """Check the options of each route that the data needs; ValueError for those that its verifier does not take."""
+        for route in self.config.router.in_child_processes(self.config.data_sources):
+            route.check_options()
+
+    def examples(
+        self, data_source: str, ground_truth: Any, extra_info: Mapping[str, Any]
+    ) -> tuple[str | None, str | None] | None:
+        """Return a right and a wrong response to a row, see :meth:`.routing.Route.examples`."""
+        route = self.config.router.find(data_source)
+        return route.examples(ground_truth, with_source(extra_info, data_source))
+
+    def doubt(self, data_source: str, ground_truth: Any) -> str:
+        """Return what is odd about a gold answer, see :meth:`.routing.Route.doubt`."""
+        return self.config.router.find(data_source).doubt(ground_truth)
 
     async def verify(
         self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]
     ) -> VerifierResult:
-        """Return the verdict on a response; raises as :meth:`score`."""
-        response = response[-self.config.max_response_chars :]
+        """Return the verdict on a response, with its judge's; raises as :meth:`score`."""
         route = self.config.router.find(data_source)
-        if sandbox := self._sandbox_for(route, data_source):
-            result = await sandbox.verify(response, ground_truth)
-        else:
-            known = {**extra_info, "data_source": data_source}
-            result = await self._pool.verify(Task(route, response, ground_truth, known))
+        response = response[-self.config.max_response_chars :]
+        task = Task(route, response, ground_truth, with_source(extra_info, data_source))
+        verdicts = [self._runner(route, data_source).verify(task)]
+        if route.judge:
+            verdicts.append(self._pool.verify(task._replace(route=route.judge)))
+        result, *judged = await asyncio.gather(*verdicts)
+        for verdict in judged:
+            result = _with_judge(result, verdict)
+            if verdict.status in WITHOUT_VERDICT:
+                self._warn("without a verdict of their judge", data_source, verdict)
         result = self._with_known_values(data_source, result)
         self._report(data_source, result)
         return result
@@ -105,7 +128,7 @@ class ResponseScorer:
         }
         if self.config.overlong_buffer_cfg.enable and self.config.overlong_buffer_cfg.log:
             columns |= {"overlong_reward": penalty, "overlong": float(penalty < 0)}
-        return Scored(self._reward(result) + penalty, columns, result.values)
+        return Scored(self._reward(result) + penalty, columns, result.values, result.seconds)
 
     def close(self) -> None:
         """Kill the child processes."""
@@ -124,15 +147,14 @@ class ResponseScorer:
         excess = num_tokens - (longest - buffer.len)
         return min(-excess / buffer.len * buffer.penalty_factor, 0.0)
 
-    def _sandbox_for(self, route: Route, data_source: str) -> ProgramVerifier | None:
-        if route.verifier != SANDBOX_FUSION:
-            return None
-        if self._sandbox is None:
+    def _runner(self, route: Route, data_source: str) -> _Runner:
+        runner = self._pool if route.in_child else self._sandbox
+        if runner is None:
             raise ValueError(
                 f"responses of the data source {data_source!r} are programs, which run in a sandbox service only: set "
                 "reward.sandbox_fusion.url"
             )
-        return self._sandbox
+        return runner
 
     def _with_known_values(self, data_source: str, result: VerifierResult) -> VerifierResult:
         """Give a response without a verdict the values that others of its source have, and refuse different ones."""
@@ -161,7 +183,20 @@ class ResponseScorer:
             logger.warning("%d response(s) so far %s; the last is of %s: %s", count, kind, data_source, reason(result))
 
 
+def _with_judge(result: VerifierResult, verdict: VerifierResult) -> VerifierResult:
+    if verdict.status not in WITHOUT_VERDICT:
+        return replace(result, values={**result.values, "judge": verdict.score})
+    why = f"no verdict of the judge: {verdict.status.value}, {verdict.message}"
+    message = f"{result.message}; {why}" if result.message else why
+    return replace(result, values={**result.values, "judge": None}, message=message)
+
+
+def with_source(extra_info: Mapping[str, Any], data_source: str) -> dict[str, Any]:
+    """Return what a verifier gets as ``extra_info``: the row's, and its data source."""
+    return {**extra_info, "data_source": data_source}
+
+
 def reason(result: VerifierResult) -> str:
     """Return why a status is not ``ok``, and what the verifier tried and may not do."""
-    tried = f"refused: {', '.join(result.refused)}" if result.refused else ""
+    tried = f"the verifier tried what it may not do: {', '.join(result.refused)}" if result.refused else ""
     return "; ".join(filter(None, [result.message, tried]))

@@ -41,7 +41,7 @@ async def compute_score(
 @cache
 def _scorer(options: str) -> ResponseScorer:
     """Return the one scorer of these options in this process."""
-    return ResponseScorer(VerifierConfig.of(json.loads(options)))
+    return ResponseScorer(VerifierConfig.from_reward_kwargs(json.loads(options)))
 
 
 def _as_json(options: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from verl_maxpo.rewards.adapters import MANAGER_NAME
-from verl_maxpo.rewards.adapters.startup import scorer_for_run, source_column
+from verl_maxpo.rewards.adapters.run_config import columns_of, scorer_for_run
 from verl_maxpo.rewards.adapters.verdicts import FirstVerdicts
 
 
@@ -40,7 +40,7 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
         self._scorer = scorer_for_run(config)
-        self._source_column = source_column(config)
+        self._source_column = columns_of(config).source
         # In verl's V1 trainer an error here would only cost a session: its hook looks at what it gets instead.
         in_v1 = (config.get("transfer_queue") or {}).get("enable", False)
         self._first_verdicts = None if in_v1 else FirstVerdicts()

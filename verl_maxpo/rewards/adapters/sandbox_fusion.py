@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from verl_maxpo.rewards.isolation.messages import Task
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 
 #: Statuses of a test case that say nothing of the program.
@@ -49,15 +50,16 @@ class SandboxFusion:
     def _requests(self) -> threading.Semaphore:
         return threading.Semaphore(self.max_concurrent)
 
-    async def verify(self, response: str, test_cases: Any) -> VerifierResult:
-        """Run the program in a response, its last ``python`` block, on verl's ``inputs`` and ``outputs``.
+    async def verify(self, task: Task) -> VerifierResult:
+        """Run the program in a response, its last ``python`` block, on the ``inputs`` and ``outputs`` of its row.
 
         The score is the fraction of the first ten cases that pass; correct if all of those do. A service that does not
         answer gives the status ``crash``, not a wrong answer.
         """
-        if "```" not in response:
+        if "```" not in task.response:
             return reject(Status.NO_ANSWER, "no code block")
-        score, cases = await asyncio.get_running_loop().run_in_executor(self._threads, self._run, response, test_cases)
+        run = asyncio.get_running_loop().run_in_executor(self._threads, self._run, task.response, task.ground_truth)
+        score, cases = await run
         failures = [case for case in cases if case.get("error") or case.get("status") in _NO_VERDICT]
         if failures:
             return reject(Status.CRASH, f"Sandbox Fusion at {self.url}: {failures[0]}", format_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from dataclasses import replace
 
 from verl_maxpo.rewards.isolation.audit import take_refused
@@ -13,6 +14,7 @@ from verl_maxpo.rewards.result import Status, VerifierResult, reject
 
 _TEXT_LIMIT = 1000
 _REFUSED_LIMIT = 10
+_NO_FILES = ". A verifier sees no files once it runs: load them when its module is imported"
 
 
 def serve(connection: int) -> None:
@@ -26,11 +28,14 @@ def serve(connection: int) -> None:
 def _run(pickled: bytes) -> VerifierResult:
     """Verify a response. Whatever the verifier raises is the status ``crash``; what was refused is noted beside it."""
     take_refused()
+    start = time.perf_counter()
     try:
         result = _verdict(pickle.loads(pickled))
     except BaseException as error:
-        result = reject(Status.CRASH, _printable(f"{type(error).__name__}: {error}"))
-    return replace(result, refused=tuple(map(_printable, take_refused()[:_REFUSED_LIMIT])))
+        hint = _NO_FILES if isinstance(error, FileNotFoundError) else ""
+        result = reject(Status.CRASH, _printable(f"{type(error).__name__}: {error}{hint}"))
+    refused = tuple(map(_printable, take_refused()[:_REFUSED_LIMIT]))
+    return replace(result, refused=refused, seconds=time.perf_counter() - start)
 
 
 def _verdict(task: Task) -> VerifierResult:

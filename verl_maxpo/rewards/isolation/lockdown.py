@@ -20,7 +20,7 @@ from verl_maxpo.rewards.isolation import landlock, libc
 from verl_maxpo.rewards.isolation.audit import refuse_forbidden_events
 from verl_maxpo.rewards.isolation.messages import Layer
 from verl_maxpo.rewards.isolation.namespaces import enter_private_root
-from verl_maxpo.rewards.isolation.system_calls import FilterOfCalls
+from verl_maxpo.rewards.isolation.system_calls import CallFilter
 
 #: The child's one open file beside the standard streams, which are /dev/null.
 CONNECTION = 3
@@ -47,9 +47,9 @@ class Lockdown:
         self._cpu_limit_s = cpu_limit_s
         self._null = os.open(os.devnull, os.O_RDWR)
         self._address_space = _address_space() + (memory_limit_mb << 20)
-        self._calls: FilterOfCalls | None = None
+        self._calls: CallFilter | None = None
 
-    def of_server(self) -> None:
+    def lock_server(self) -> None:
         """Put in place what children inherit. This process can then fork, talk to the reward worker, little else."""
         os.environ.clear()
         sys.dont_write_bytecode = True
@@ -62,7 +62,7 @@ class Lockdown:
         libc.hide_memory()
         libc.die_with_parent(signal.SIGKILL)  # which a change of the user takes back
 
-    def of_child(self, connection: int) -> None:
+    def lock_child(self, connection: int) -> None:
         """Take the rest from a child: all open files but its connection, and all system calls but a few."""
         libc.die_with_parent(signal.SIGKILL)
         for stream in (0, 1, 2):
@@ -79,7 +79,7 @@ class Lockdown:
         landlock.restrict(readable, [path for path in listable if path.is_dir()])
 
     def _make_filter(self) -> None:
-        self._calls = FilterOfCalls()
+        self._calls = CallFilter()
 
     def _try(self, layer: str, enter: Any, *arguments: Any) -> None:
         try:

@@ -18,7 +18,7 @@ from verl_maxpo.rewards.result import VerifierResult
 from verl_maxpo.rewards.routing import Route
 
 #: Bytes of a verdict, and of a message of the server.
-MAX_VERDICT, MAX_MESSAGE = 1 << 14, 1 << 17
+MAX_VERDICT, MAX_MESSAGE = 1 << 16, 1 << 17
 
 HEADER = struct.Struct("!I")
 

@@ -6,13 +6,11 @@ It reads nothing that a child has written. If it dies, so do its children, and i
 from __future__ import annotations
 
 import gc
-import inspect
 import os
 import pickle
 import select
 import signal
 import socket
-import sys
 import warnings
 from typing import NoReturn
 
@@ -21,7 +19,7 @@ from verl_maxpo.rewards.isolation.libc import die_with_parent
 from verl_maxpo.rewards.isolation.lockdown import CONNECTION, Lockdown
 from verl_maxpo.rewards.isolation.messages import MAX_MESSAGE, LoadedRoute, Message, Setup
 from verl_maxpo.rewards.isolation.namespaces import enter_process_namespace
-from verl_maxpo.rewards.registry import load_verifier
+from verl_maxpo.rewards.registry import load_verifier, verifier_module
 from verl_maxpo.rewards.routing import Route
 
 _REAP_EVERY_S = 0.01
@@ -44,20 +42,20 @@ def main(descriptor: int) -> None:
         os.waitpid(pid, 0)
         return
     try:
-        Server(control, setup, layer).serve()
+        ForkServer(control, setup, layer).serve()
     except Exception as error:
         _send(control, messages.Failed(f"{type(error).__name__}: {error}"))
         raise
 
 
-class Server:
+class ForkServer:
     """Loads the verifiers, then forks children and tells how they ended; ``layer`` is there already."""
 
     def __init__(self, control: socket.socket, setup: Setup, layer: messages.Layer) -> None:
         self._control = control
         routes = [_load(route) for route in setup.routes]
         self._lockdown = Lockdown(setup.memory_limit_mb, setup.cpu_limit_s)
-        self._lockdown.of_server()
+        self._lockdown.lock_server()
         self._children: dict[int, int] = {}
         self._killed: set[int] = set()
         gc.collect()
@@ -102,7 +100,7 @@ class Server:
         try:
             here, there = socket.socketpair()
             socket.send_fds(self._control, [messages.encode(messages.Born(number))], [there.fileno()])
-            self._lockdown.of_child(here.fileno())
+            self._lockdown.lock_child(here.fileno())
             child.serve(CONNECTION)
         finally:
             os._exit(1)  # whatever happened: this process must not go on as a server
@@ -111,17 +109,15 @@ class Server:
 def _load(route: Route) -> LoadedRoute:
     """Load a verifier and what it says of itself, see :class:`.result.Verifier`."""
     try:
-        module = inspect.getmodule(load_verifier(route.verifier))
+        load_verifier(route.verifier)
+        module = verifier_module(route.verifier)
         getattr(module, "prepare", lambda **_: None)(**route.options)
         by_itself = getattr(module, "keeps_state", True)
     except Exception as error:
-        return LoadedRoute(f"{type(error).__name__}: {error}", True)
+        hint = " (for verl-maxpo's own: pip install 'verl-maxpo[rewards]')" if isinstance(error, ImportError) else ""
+        return LoadedRoute(f"{type(error).__name__}: {error}{hint}", True)
     return LoadedRoute(None, by_itself if route.keeps_state is None else route.keeps_state)
 
 
 def _send(control: socket.socket, message: Message) -> None:
     control.send(messages.encode(message))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

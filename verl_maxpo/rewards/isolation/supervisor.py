@@ -198,11 +198,7 @@ class Supervisor:
         """Return whether the verifier is there; finishes the job if it is not."""
         route = job.task.route
         if error := self._loaded(route).error:
-            reason = (
-                f"the verifier {route.verifier!r} cannot be loaded ({error}); "
-                "is verl-maxpo installed with its extra, verl-maxpo[rewards]?"
-            )
-            _finish(job, VerifierUnavailableError(reason))
+            _finish(job, VerifierUnavailableError(f"the verifier {route.verifier!r} cannot be loaded: {error}"))
         return error is None
 
     def _loaded(self, route: Route) -> LoadedRoute:

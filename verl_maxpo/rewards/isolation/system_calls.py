@@ -41,7 +41,7 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p)]
 
 
-class FilterOfCalls:
+class CallFilter:
     """The filter, compiled once; what it does not allow fails with EACCES.
 
     Raises:

@@ -23,6 +23,13 @@ from verl_maxpo.rewards.verifiers.extraction import final_answer, last_boxed, sh
 
 keeps_state = False  # one response does not change the verdict on the next
 
+_DOUBTS = {
+    "not an answer": r"(?i:n/?a|none|null|nan|unknown|-*|\?*)",
+    "a sentence": r"[A-Z]\w*(\s+\S+){2,}\.",
+    "two answers": r"\S+\s+or\s+\S+",
+    "JSON": r'[\[{]\s*".*',
+}
+
 
 def verify(
     response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, boxed_only: bool = False
@@ -62,6 +69,14 @@ def prepare(**options: Any) -> None:
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:
     """Return a right and a wrong response, for the check of a data set."""
     return f"\\boxed{{{_final(_text_of(ground_truth))}}}", "\\boxed{-271828.1828}"
+
+
+def doubt(ground_truth: Any) -> str:
+    """Return why ordinary responses will hardly match a gold answer: no answer, a sentence, a choice of two, JSON."""
+    text = _final(_text_of(ground_truth)).strip()
+    return next(
+        (f"{kind}: {shorten(text)!r}" for kind, form in _DOUBTS.items() if re.fullmatch(form, text, re.DOTALL)), ""
+    )
 
 
 @lru_cache(maxsize=4096)  # the responses to one problem have few different answers

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from verl_maxpo.rewards.result import VerifierResult
-from verl_maxpo.rewards.verifiers.scores import to_result
+from verl_maxpo.messages import did_you_mean
+from verl_maxpo.rewards.result import Status, VerifierResult, reject
+from verl_maxpo.rewards.verifiers.scores import to_result, usable_reward
 
 _PACKAGE = "pkg://"
 
@@ -25,7 +26,7 @@ def verify(
     *,
     path: str,
     name: str,
-    score_range: Sequence[float] = (0.0, 1.0),
+    score_range: Sequence[float] | None = (0.0, 1.0),
     **options: Any,
 ) -> VerifierResult:
     """Score a response with a function, called as verl calls it, in a process of its own.
@@ -34,7 +35,8 @@ def verify(
 
     The call is ``name(data_source=, solution_str=, ground_truth=, extra_info=, **options)``; ``extra_info`` has what
     verl's own managers add to that of the row: ``num_turns``, ``rollout_reward_scores`` and what tools report. It
-    returns a number or a mapping with ``score`` and perhaps ``acc``, ``answer`` and ``format_ok``.
+    returns a number or a mapping with ``score`` and perhaps ``acc``, ``answer``, ``format_ok`` and further numbers and
+    texts, which are reported with every sample. The file may have :func:`examples` for ``verl-maxpo check``.
 
     Args:
         response: The response.
@@ -42,13 +44,13 @@ def verify(
         extra_info: Of the row, and what verl adds; its ``data_source`` is given to the function.
         path: A Python file, or ``pkg://package.module``.
         name: Of the function.
-        score_range: The least and the greatest score, which become 0 and 1.
+        score_range: The least and the greatest score, which become 0 and 1; None says only whether verl's own reward
+            managers could use the score, with the status ``unparseable`` if not.
         **options: Given to the function.
 
     Raises:
         ValueError: The function is not found, or its score is outside the range or no number.
     """
-    low, high = _range(score_range)
     function = _function(path, name)
     outcome = function(
         data_source=extra_info.get("data_source", ""),
@@ -57,17 +59,26 @@ def verify(
         extra_info=dict(extra_info),
         **options,
     )
-    return to_result(outcome, (low, high))
+    if score_range is not None:
+        return to_result(outcome, _range(score_range))
+    try:
+        usable_reward(outcome)
+    except ValueError as error:
+        return reject(Status.UNPARSEABLE, str(error))
+    return VerifierResult(0.0, False)
 
 
-def prepare(*, path: str, name: str, score_range: Sequence[float] = (0.0, 1.0), **options: Any) -> None:
+def prepare(*, path: str, name: str, score_range: Sequence[float] | None = (0.0, 1.0), **options: Any) -> None:
     """Load the function, with all it imports, before the process is locked down.
 
     Raises:
         ValueError: The function is not found, does not take what it is called with, the range is none, or the function
             is ``async``: it would wait for something outside, and there is no network for a verifier.
     """
-    _range(score_range)
+    if score_range is None:
+        usable_reward(0.0)  # imports what it needs
+    else:
+        _range(score_range)
     function = _function(path, name)
     if inspect.iscoroutinefunction(function):
         raise ValueError(f"{name} of {path} is async, but a verifier has no network: use another reward manager for it")
@@ -80,6 +91,24 @@ def prepare(*, path: str, name: str, score_range: Sequence[float] = (0.0, 1.0), 
         ) from None
 
 
+def examples(
+    ground_truth: Any, extra_info: Mapping[str, Any], *, path: str, **options: Any
+) -> tuple[str | None, str | None] | None:
+    """Return what ``examples(ground_truth, extra_info)`` of the function's own module does, None where it has none.
+
+    A module that has it is imported in the process that asks; others are not.
+    """
+    return _module(path).examples(ground_truth, dict(extra_info)) if "def examples(" in _source(path) else None
+
+
+def _source(path: str) -> str:
+    if path.startswith(_PACKAGE):
+        spec = importlib.util.find_spec(path.removeprefix(_PACKAGE))
+        path = str(spec and spec.origin)
+    file = Path(path).expanduser()
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
 def _range(score_range: Sequence[float]) -> tuple[float, float]:
     if len(score_range) != 2 or not float(score_range[0]) < float(score_range[1]):
         raise ValueError(f"score_range must be [low, high] with low < high, got {list(score_range)}")
@@ -88,12 +117,16 @@ def _range(score_range: Sequence[float]) -> tuple[float, float]:
 
 @cache
 def _function(path: str, name: str) -> Callable[..., Any]:
-    module = importlib.import_module(path.removeprefix(_PACKAGE)) if path.startswith(_PACKAGE) else _load(path)
+    module = _module(path)
     function = getattr(module, name, None)
     if not callable(function):
-        raise ValueError(f"{path} has no function {name!r}")
+        raise ValueError(f"{path} has no function {name!r}{did_you_mean(name, list(vars(module)))}")
     found: Callable[..., Any] = function
     return found
+
+
+def _module(path: str) -> ModuleType:
+    return importlib.import_module(path.removeprefix(_PACKAGE)) if path.startswith(_PACKAGE) else _load(path)
 
 
 @cache

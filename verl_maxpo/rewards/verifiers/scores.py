@@ -39,6 +39,29 @@ def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
     )
 
 
+def usable_reward(outcome: Any) -> float:
+    """Return the reward as verl reads it from what a reward function returned.
+
+    Raises:
+        ValueError: verl could not use it, and would fail once per response.
+    """
+    import torch
+
+    score = outcome.get("score") if isinstance(outcome, dict) else outcome
+    cell = torch.zeros(1)
+    try:
+        cell[-1] = score  # what verl does with it, which takes no numpy.float32
+    except (TypeError, ValueError, RuntimeError):
+        kind = f"{type(score).__module__}.{type(score).__qualname__}"
+        raise ValueError(
+            "verl needs a Python number, or a dict with one as 'score': return float(...) of it, got "
+            f"{kind} in {str(outcome)[:60]}"
+        ) from None
+    if not math.isfinite(cell.item()):
+        raise ValueError(f"a reward must be finite, got {score}")
+    return cell.item()
+
+
 def _number(score: Any) -> float:
     try:
         return float(score)

@@ -1,0 +1,59 @@
+"""A user's ``reward.custom_reward_function``, called as verl's own reward managers call it."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from verl.trainer.ppo.reward import get_custom_reward_fn
+
+from verl_maxpo.rewards.result import Status
+from verl_maxpo.rewards.scoring import Scored
+from verl_maxpo.rewards.verifiers import python_function
+from verl_maxpo.rewards.verifiers.scores import usable_reward
+
+
+class UsersFunction:
+    """Scores responses in this process, as ``naive`` does: without a time limit or a lock-down.
+
+    Raises:
+        ValueError: verl cannot load the function.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._path: str = config.reward.custom_reward_function.path
+        try:
+            self._function = get_custom_reward_fn(config)
+        except Exception as error:
+            raise ValueError(f"reward.custom_reward_function: {error}") from error
+
+    def examples(
+        self, data_source: str, ground_truth: Any, extra_info: Mapping[str, Any]
+    ) -> tuple[str | None, str | None] | None:
+        """Return a right and a wrong response to a row, if the function's file says how to make them."""
+        return python_function.examples(ground_truth, extra_info, path=self._path)
+
+    def doubt(self, data_source: str, ground_truth: Any) -> str:
+        """Say nothing about gold answers: what they mean is the function's own affair."""
+        return ""
+
+    async def score(self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> Scored:
+        """Return the reward, or the status ``crash`` where the function fails or verl could not use what it returns."""
+        known = {**extra_info, "num_turns": None, "rollout_reward_scores": {}}
+        row = {"data_source": data_source, "ground_truth": ground_truth, "extra_info": known}
+        start = time.perf_counter()
+        try:
+            outcome = self._function(solution_str=response, **row)
+            outcome = await outcome if inspect.isawaitable(outcome) else outcome
+            reward = usable_reward(outcome)
+        except Exception as error:
+            reason, seconds = f"{type(error).__name__}: {error}", time.perf_counter() - start
+            return Scored(0.0, {"acc": 0.0, "status": Status.CRASH.value, "reason": reason}, {}, seconds)
+        acc = float(outcome.get("acc", reward) if isinstance(outcome, dict) else reward)
+        columns = {"acc": acc, "status": Status.OK.value, "reason": ""}
+        return Scored(reward, columns, {}, time.perf_counter() - start)
+
+    def close(self) -> None:
+        """Do nothing: there are no processes."""
