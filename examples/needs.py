@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from hydra import compose, initialize_config_module
 
-from verl_maxpo.resources import slots_needed
+from verl_maxpo.startup import slots_needed
 
 GIB = 2**30
 GPU = 79 * GIB  # of 80 GB, what a process finds
