@@ -183,6 +183,21 @@ def test_weights_that_vllm_cannot_load_are_an_error_and_no_deadlock(run_python: 
     assert "seen ['w0', 'w1'] alive False" in result.stdout
 
 
+@pytest.mark.slow
+def test_vllm_says_nothing_of_layers_that_never_get_weights(run_python: RunPython) -> None:
+    code = (
+        "import logging\n"
+        "from verl_maxpo.cpu.vllm_extension import is_news, reload_logger\n"
+        "reload_logger.addFilter(is_news)\n"
+        "for layer in 'YaRNScalingRotaryEmbedding', 'QKVParallelLinear':\n"
+        "    reload_logger.warning('%s: Failed to load weights', layer)\n"
+    )
+    result = run_python(code, **ON_CPU)
+    said = result.stdout + result.stderr
+    assert "QKVParallelLinear: Failed to load weights" in said
+    assert "RotaryEmbedding" not in said
+
+
 def test_weights_over_gloo(run_python: RunPython) -> None:
     code = (
         "import asyncio, threading, torch\n"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole quickstart: make data and model, train, show pass@k before and after. What exists already is reused.
+# The whole quickstart: write the data, train, show pass@k before and after. What exists already is reused.
 #   ESTIMATOR=grpo SEED=1 examples/quickstart/quickstart.sh    # settings: see run_tiny_fsdp2_cpu.sh
-#   TASK=hidden_digit examples/quickstart/quickstart.sh        # the other task of countdown.py
+#   TASK=countdown examples/quickstart/quickstart.sh           # the other task of countdown.py
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -27,7 +27,7 @@ if [ -f "$RUN/finished" ]; then
 else
     rm -rf "$RUN"
     mkdir -p "$RUN"
-    echo "  log: $log; the first step comes after about two minutes (Ray, FSDP2, vLLM, first evaluation)"
+    echo "  log: $log; the first step comes after about two minutes (Ray, FSDP2, vLLM, a validation)"
     "$script" "$@" >"$log" 2>&1 &
     training=$!
     trap 'kill $training 2>/dev/null || true' EXIT
@@ -48,8 +48,9 @@ fi
 
 echo "3/3  Result"
 mapfile -t runs < <(find "$OUT" -mindepth 2 -maxdepth 2 -name finished -printf '%h\n' | sort)
+before=$(python "$here/measured.py" --beside "$RUN")
+[ -z "$before" ] || mapfile -t -O ${#runs[@]} runs <<<"$before"
 python -m verl_maxpo evaluate "${runs[@]}" --brief --out "$OUT/report"
-cat <<END
-TensorBoard: tensorboard --logdir $OUT; every sample is in $RUN/validation
-Next: ESTIMATOR=grpo make quickstart, or K=1, K=2, ...: another run, beside this one in the report
-END
+[ -z "$before" ] || echo "measured-before: GRPO with the same settings at its own best rate (examples/quickstart/results.jsonl)"
+echo "Picture: $OUT/report/report.png"
+echo "Next: ESTIMATOR=grpo make quickstart, GRPO's run on this machine; or K=1, K=4, ..."

@@ -4,18 +4,20 @@
 set -euo pipefail
 
 # ---- settings, each of which the environment may override; the others are in ../common.sh ----
-TASK=${TASK:-countdown} # or hidden_digit, see countdown.py
-[ "$TASK" = countdown ] && folder=quickstart || folder=$TASK
+TASK=${TASK:-hidden_digit} # or countdown, see countdown.py
+[ "$TASK" = hidden_digit ] && folder=quickstart || folder=$TASK
 DATA=$(realpath -m "${DATA:-outputs/$folder}") # what prepare.py wrote
 OUT=${OUT:-$DATA}
 MODEL=${MODEL:-$DATA/model}
 K=${K:-4}
-N=${N:-8}
-LR=${LR:-1.5e-4}
-STEPS=${STEPS:-50}
-EVAL_PROBLEMS=${EVAL_PROBLEMS:-100} # held-out problems to evaluate on, 300 at most
+N=${N:-16}
+PROMPTS=${PROMPTS:-8} # in a step, with N responses each
+[ "${ESTIMATOR:-maxpo}" = grpo ] && best=1e-4 || best=2e-4 # of both, see README.md
+LR=${LR:-$best}
+STEPS=${STEPS:-40}
+EVAL_PROBLEMS=${EVAL_PROBLEMS:-150} # held-out problems to evaluate on, 300 at most
 TIME_LIMIT=${TIME_LIMIT:-20m}
-OWN_SETTINGS=(TASK STEPS EVAL_PROBLEMS)
+OWN_SETTINGS=(TASK STEPS PROMPTS EVAL_PROBLEMS)
 # ----------------------------------------------------------------------------------------------
 # shellcheck source=examples/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
@@ -28,7 +30,9 @@ ready
 
 exec timeout "$TIME_LIMIT" python -m verl.trainer.main_ppo \
     --config-path pkg://verl_maxpo.config --config-name quickstart "${SETTINGS[@]}" \
+    data.train_batch_size="$PROMPTS" \
     data.val_max_samples="$EVAL_PROBLEMS" \
-    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=$((16 * N)) \
-    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=$((16 * N)) \
-    trainer.test_freq=$((STEPS / 2)) "$@"
+    actor_rollout_ref.actor.ppo_mini_batch_size="$PROMPTS" \
+    actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=$((PROMPTS * N)) \
+    actor_rollout_ref.rollout.log_prob_micro_batch_size_per_gpu=$((PROMPTS * N)) \
+    trainer.test_freq="$STEPS" "$@"

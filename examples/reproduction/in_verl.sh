@@ -6,13 +6,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-export TASK=hidden_digit STEPS=${STEPS:-400} EVAL_PROBLEMS=${EVAL_PROBLEMS:-300} TIME_LIMIT=${TIME_LIMIT:-90m}
+export TASK=hidden_digit K=4 N=8 PROMPTS=16 STEPS=${STEPS:-400} EVAL_PROBLEMS=${EVAL_PROBLEMS:-300}
+export DATA=${DATA:-outputs/hidden_digit} TIME_LIMIT=${TIME_LIMIT:-90m}
 for SEED in ${SEEDS:-0 1 2}; do
     for ESTIMATOR in ${ESTIMATORS:-grpo maxpo maxrl}; do
         LR=$(python examples/reproduction/report.py --best-rate hidden_digit "${ESTIMATOR/maxrl/all}")
         export SEED ESTIMATOR LR
-        examples/quickstart/quickstart.sh trainer.test_freq="$STEPS"
-        run=$(examples/quickstart/quickstart.sh --settings trainer.test_freq="$STEPS" | sed -n 's/^RUN=//p')
+        examples/quickstart/quickstart.sh actor_rollout_ref.rollout.val_kwargs.n=16
+        run=$(examples/quickstart/quickstart.sh --settings | sed -n 's/^RUN=//p')
         python examples/reproduction/in_verl.py "$run"
     done
 done

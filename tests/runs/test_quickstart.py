@@ -11,9 +11,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from support.quickstart import countdown, prepare
+from support.quickstart import countdown, measured, prepare
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from verl_maxpo.evaluate.comparison import compare
+from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.rewards.verifiers.countdown import verify
 
 STARTS = json.loads((prepare.START / "starts.json").read_text())
@@ -130,3 +132,47 @@ def test_prepare_trains_what_is_not_shipped(
     weights = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
     shipped = AutoModelForCausalLM.from_pretrained(prepare.START / "countdown-335k-seed0").state_dict()
     assert not torch.equal(weights["model.norm.weight"], shipped["model.norm.weight"])
+
+
+def finished_run(folder: Path, correct: dict[int, list[int]], samples: int = 4) -> Path:
+    """Write what verl leaves of a run: for each step, the right samples of the first prompts of test.parquet."""
+    (folder / "validation").mkdir(parents=True)
+    (folder / "settings").write_text("MODEL=/somewhere\nTASK=hidden_digit\nESTIMATOR=grpo\nN=16\nSEED=0\n")
+    (folder / "metrics-1.jsonl").write_text(json.dumps({"step": 1, "data": {"timing_s/step": 2.5}}))
+    (folder / "finished").touch()
+    for step, counts in correct.items():
+        rows = [
+            {"input": prompt, "acc": float(i < count)}
+            for prompt, count in zip(measured.held_out("hidden_digit"), counts, strict=False)
+            for i in range(samples)
+        ]
+        (folder / "validation" / f"{step}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_what_is_kept_of_a_run_evaluates_to_the_same(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "grpo-n16-lr1e-4-seed0", {0: [0, 1, 4], 45: [2, 2, 3]})
+    line = json.loads(json.dumps(measured.line_of(run)))
+    assert "MODEL" not in line["settings"]
+    assert line["validations"][1]["correct"] == "223" + "." * 297
+    assert measured.values(line["validations"][0], 2).tolist() == [0, 0.5, 1]
+    again = measured.write_dumps(line, tmp_path)
+    assert again.name == "grpo-n16-lr1e-4-measured-before-seed0"
+    estimates = compare(read_runs([again]), ks=[1, 2]).estimates
+    assert {(one.step, one.k): one.value for one in estimates if one.metric == "pass@k"} == {
+        (0, 1): pytest.approx(5 / 12),
+        (0, 2): pytest.approx(1.5 / 3),
+        (45, 1): pytest.approx(7 / 12),
+        (45, 2): pytest.approx((5 / 6 + 5 / 6 + 1) / 3),
+    }
+
+
+def test_a_dump_with_prompts_of_another_task_is_refused(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run", {0: [0, 1]})
+    with pytest.raises(SystemExit, match=r"of each prompt of test\.parquet"):
+        measured.count_correct(run / "validation" / "0.jsonl", "countdown")
+
+
+def test_the_readme_has_the_results() -> None:
+    text = measured.README.read_text()
+    assert measured.filled(text) == text, "run `python examples/quickstart/measured.py --add`"

@@ -298,22 +298,23 @@ def test_a_first_run_of_smollm2_makes_the_model_that_it_trains(script: str, reco
 
 
 def test_the_quickstart_is_compared_by_the_same_script(recorder: StandIns, tmp_path: Path) -> None:
-    runs = [tmp_path / f"{name}-seed0" for name in ["maxpo-k2-n8-lr1.5e-4", "maxpo-k4-n8-lr1.5e-4"]]
+    runs = [tmp_path / f"{name}-seed0" for name in ["maxpo-k2-n16-lr2e-4", "maxpo-k4-n16-lr2e-4"]]
     for run in runs:
         run.mkdir()
-        (run / "finished").write_text("80")
+        (run / "finished").write_text("40")
     settings = {"ESTIMATORS": "maxpo", "KS": "2 4", "SEEDS": "0", "DATA": str(tmp_path)}
     (report,) = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "compare.sh", **settings)
     assert report == ["-m", "verl_maxpo", "evaluate", *map(str, runs), "--out", f"{tmp_path}/report"]
 
 
 def test_the_second_quickstart_keeps_the_first(recorder: StandIns, tmp_path: Path) -> None:
-    for name in ("maxpo-k4-n8-lr1.5e-4-seed0", "grpo-n8-lr1.5e-4-seed0"):
+    for name in ("maxpo-k4-n16-lr2e-4-seed0", "grpo-n16-lr1e-4-seed0"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "finished").touch()
-    prepare, report = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "quickstart.sh", DATA=str(tmp_path))
-    assert prepare[1:] == ["--task", "countdown", "--out", str(tmp_path)]
-    both = [f"{tmp_path}/{name}" for name in ("grpo-n8-lr1.5e-4-seed0", "maxpo-k4-n8-lr1.5e-4-seed0")]
+    prepare, beside, report = calls_of(recorder, recipes.EXAMPLES / "quickstart" / "quickstart.sh", DATA=str(tmp_path))
+    assert prepare[1:] == ["--task", "hidden_digit", "--out", str(tmp_path)]
+    assert beside[1:] == ["--beside", f"{tmp_path}/maxpo-k4-n16-lr2e-4-seed0"]
+    both = [f"{tmp_path}/{name}" for name in ("grpo-n16-lr1e-4-seed0", "maxpo-k4-n16-lr2e-4-seed0")]
     assert report == ["-m", "verl_maxpo", "evaluate", *both, "--brief", "--out", f"{tmp_path}/report"]
 
 

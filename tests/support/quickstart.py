@@ -9,6 +9,7 @@ QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart"
 sys.path.insert(0, str(QUICKSTART))
 
 import countdown  # noqa: E402
+import measured  # noqa: E402
 import prepare  # noqa: E402
 
-__all__ = ["QUICKSTART", "countdown", "prepare"]
+__all__ = ["QUICKSTART", "countdown", "measured", "prepare"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import types
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,8 @@ def register() -> None:
     _check_vllm()
     PlatformRegistry.register(platform="cpu")(CPUPlatform)
     patches.install()
+    # vLLM makes mp of distributed_executor_backend=uni otherwise, so as to set OpenMP's environment for its worker
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 
 def _check_vllm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,10 @@ from verl.workers.rollout.vllm_rollout.bucketed_weight_transfer import BucketedW
 from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
 from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
+from vllm.model_executor.model_loader.reload.layerwise import logger as reload_logger
+
+#: How the classes of layers end whose weights the actor does not send: computed, or another layer's.
+WITHOUT_WEIGHTS = {"RotaryEmbedding"}
 
 
 class CPUWorkerExtension(vLLMColocateWorkerExtension):
@@ -27,6 +32,9 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
         if peft_config is not None:
             raise NotImplementedError("VERL_PLATFORM=cpu has no LoRA: set actor_rollout_ref.model.lora_rank=0")
         model = self.model_runner.model
+        if getattr(self.model_runner.model_config.hf_config, "tie_word_embeddings", False):
+            WITHOUT_WEIGHTS.add("ParallelLMHead")
+        reload_logger.addFilter(is_news)
         initialize_layerwise_reload(model)
         take_weights(BucketedWeightReceiver(self._get_zmq_handle(), self.device, use_shm), model.load_weights)
         finalize_layerwise_reload(model, self.model_runner.vllm_config.model_config)
@@ -38,6 +46,11 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
         for layer in model.modules():
             if isinstance(layer, VocabParallelEmbedding):
                 layer.quant_method.process_weights_after_loading(layer)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Return False for what vLLM says at every update of layers that get no weights of their own."""
+    return not record.getMessage().endswith(tuple(f"{layer}: Failed to load weights" for layer in WITHOUT_WEIGHTS))
 
 
 def take_weights(receiver: BucketedWeightReceiver, load: Callable[[list[tuple[str, torch.Tensor]]], Any]) -> None:
