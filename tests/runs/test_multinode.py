@@ -188,7 +188,7 @@ class Cluster:
         return left
 
 
-def wait_for(condition: Callable[[], bool], job: psutil.Popen, log: Path, seconds: float = 300) -> None:
+def wait_for(condition: Callable[[], bool], job: psutil.Popen, log: Path, seconds: float = 900) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert job.poll() is None, log.read_text()[-5000:]
@@ -238,9 +238,9 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (driver,) = (each for node in cluster.processes("-m verl.trainer.main_ppo") for each in node)
     wait_for((rollouts / "3.jsonl").exists, first, folder / "submit.log")
     driver.kill()
-    assert first.wait(60) == 1
+    assert first.wait(300) == 1
     assert "The same command goes on from the last checkpoint" in (folder / "submit.log").read_text()
-    gone = time.monotonic() + 60
+    gone = time.monotonic() + 300
     while any(cluster.processes("ray::TaskRunner")):
         assert time.monotonic() < gone
         time.sleep(0.2)
@@ -248,7 +248,7 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "checkpoint").write_text((checkpoints_of(folder) / "latest_checkpointed_iteration.txt").read_text())
 
     second = cluster.submit(folder, f"trainer.rollout_data_dir={rollouts}", **settings)
-    assert second.wait(300) == 0, (folder / "submit.log").read_text()[-5000:]
+    assert second.wait(900) == 0, (folder / "submit.log").read_text()[-5000:]
     return folder
 
 
@@ -275,7 +275,7 @@ def rows_by_step(folder: Path, train: list[str]) -> dict[int, list[int]]:
     return rows
 
 
-slow = [pytest.mark.slow, pytest.mark.timeout(900)]
+slow = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 class TestTwoNodes:
@@ -312,7 +312,7 @@ class TestTwoNodes:
             assert all("best_of_k/reward@2" in step for step in metrics.values())
 
     def test_too_few_nodes_stop_the_job_with_the_fix(self, cluster: Cluster, tmp_path: Path) -> None:
-        assert cluster.submit(tmp_path, NNODES="3", WAIT="20").wait(120) == 1
+        assert cluster.submit(tmp_path, NNODES="3", WAIT="20").wait(600) == 1
         log = (tmp_path / "submit.log").read_text()
         assert "3 nodes with 1 free GPUs each are needed, found 2 in 20 s: 127.0.0.2 with 1, 127.0.0.3 with 1" in log
         assert "maxpo is registered in a Ray worker on 127.0.0.3" in log

@@ -381,7 +381,7 @@ def check_groups(metrics: dict[int, dict[str, float]]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 class TestRuns:
     """One run for each way that verl goes with a recipe; what is computed there, the faster tests check."""
 

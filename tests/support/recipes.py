@@ -99,4 +99,4 @@ def run_script(script: Path, *overrides: str, **settings: str) -> subprocess.Com
     """Run a script with settings from the environment, with this Python first in the PATH."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, **settings}
-    return subprocess.run([script, *overrides], env=environment, capture_output=True, text=True, timeout=800)
+    return subprocess.run([script, *overrides], env=environment, capture_output=True, text=True, timeout=1700)
