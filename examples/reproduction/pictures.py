@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -29,13 +30,14 @@ LABELS = {
     "maxpo": "MaxPO, k = 4",
     "max@4": "max@4",
     "all": "all k (MaxRL)",
-    "loo_minus_one": "PKPO, k = 4",
+    "loo_minus_one": "PKPO",
 }
 
 
 def label_of(method: str) -> str:
     """Return the name of a method for readers."""
-    return LABELS.get(method, method.replace("_", " "))
+    found = re.fullmatch(r"(l2o|maxpo)_k(\d+)", method)
+    return f"MaxPO, k = {found[2]}" if found else LABELS.get(method, method.replace("_", " "))
 
 
 def draw_all(folder: Path) -> None:

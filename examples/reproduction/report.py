@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from claims import claims_table, plural
+from claims import claims_table, main_method, plural
 from countdown import questions
 from curves import (
     RESULTS,
@@ -181,7 +181,7 @@ def in_words() -> str:
 
 
 def _main_lead(study: str, target: int) -> Estimate | None:
-    method = next(one for one in main_methods(study, compare(study)) if one != compare(study).baseline)
+    method = main_method(study)
     comparison = compare(study, target, method)
     if not comparison.blocks(method, comparison.baseline):
         return None

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import sem
 from scipy.stats import t as student_t
-from support.reproduction import bandit, curves, intervals, optimum, pictures, studies, variance
+from support.reproduction import bandit, claims, curves, intervals, optimum, pictures, studies, variance
 
 from verl_maxpo import max_at_k_advantages
 
@@ -83,6 +83,22 @@ def test_both_choices() -> None:
     runs = [make_run(lr=4e-5, right=(0, 8)), sharp]
     assert curves.Comparison("countdown", runs, target=8).methods["grpo"][0].lr == 4e-5
     assert curves.Comparison("countdown", runs, target=1).methods["grpo"][0].lr == 8e-5
+
+
+@pytest.mark.parametrize(
+    ("intervals_", "runs", "verdict"),
+    [
+        ([(0.1, 0.2), (0.01, 0.3)], 5, "seen here"),
+        ([(0.1, 0.2), (-0.01, 0.3)], 5, "partly: 1 of 2 clearly for it, 0 against"),
+        ([(-0.1, 0.2)], 5, "not seen here: no clear difference"),
+        ([(-0.2, -0.1)], 5, "not seen here: the opposite"),
+        ([(0.1, 0.2)], 1, "a hint from one seed: seen here"),
+        ([], 0, "not tested yet"),
+    ],
+)
+def test_verdicts_follow_from_the_intervals(intervals_: list[tuple[float, float]], runs: int, verdict: str) -> None:
+    measured = [("", intervals.Estimate((low + high) / 2, low, high, runs)) for low, high in intervals_]
+    assert claims.Claim("", "", "", list).verdict(measured) == verdict
 
 
 @pytest.mark.parametrize("samples", [16, 32, 35, 36, 256, 1295])

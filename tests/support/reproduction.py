@@ -10,6 +10,7 @@ for folder in ("quickstart", "pytorch", "reproduction"):
     sys.path.insert(0, str(EXAMPLES / folder))
 
 import bandit  # noqa: E402
+import claims  # noqa: E402
 import curves  # noqa: E402
 import in_verl  # noqa: E402
 import intervals  # noqa: E402
@@ -23,6 +24,6 @@ import train  # noqa: E402
 import variance  # noqa: E402
 
 __all__ = [
-    "EXAMPLES", "bandit", "curves", "in_verl", "intervals", "optimum", "pictures", "report", "studies",
+    "EXAMPLES", "bandit", "claims", "curves", "in_verl", "intervals", "optimum", "pictures", "report", "studies",
     "sweep", "tasks", "train", "variance",
 ]  # fmt: skip
