@@ -96,10 +96,10 @@ def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
     assert ragged.notes == [
         "ragged, all: 1 of 2 prompts have fewer samples than the others, 2 instead of 4 at step 1: verl's dumps lack "
         "sessions that failed",
-        "ragged: n=9 is not shown, as no group has that many responses",
         "ragged: k=4 is not shown for n=4, as it needs k + 1 responses",
-        "ragged: k=4 is not shown for n=3, as it needs k + 1 responses",
+        "ragged: n=9 is not shown, as no group has that many responses",
         "ragged: 1 of 2 groups have fewer than 3 responses and do not count",
+        "ragged: k=4 is not shown for n=3, as it needs k + 1 responses",
     ]
     real = choices(write_rollouts(tmp_path / "real", [[0, 0.5, 1]]), None, [2])
     assert [(row.n, row.k) for row in real.rows] == [(3, 1), (3, 2)]

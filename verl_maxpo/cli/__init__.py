@@ -68,7 +68,7 @@ def _module_of(name: str) -> Any:
 
 
 def _parser(chosen: str, module: Any) -> ArgumentParser:
-    parser = ArgumentParser(prog="verl-maxpo", description="What stands around a run of maxpo in verl.")
+    parser = ArgumentParser(prog="verl-maxpo", description="Data, checks and evaluation for runs of verl with maxpo.")
     parser.add_argument("--version", action="version", version=f"verl-maxpo {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in _COMMANDS.items():

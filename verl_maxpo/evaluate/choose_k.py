@@ -104,20 +104,22 @@ def choose_k(
                 "actor_rollout_ref.rollout.n, or rollout.val_kwargs.n for a validation"
             )
             continue
-        for size in sorted({n, *(ns or [])}, reverse=True):
-            chosen = sorted(set(ks or [2**exponent for exponent in range((size - 1).bit_length())]))
-            for k in chosen:
-                if k >= size:
-                    choices.notes.append(f"{run.name}: k={k} is not shown for n={size}, as it needs k + 1 responses")
-            if size == n:
-                groups = [(ranked, torch.ones(len(ranked))) for batch in batches for ranked in _ranked(batch)]
-            else:
-                groups = _subsampled(run.name, batches, size, choices.notes)
-            choices.rows += [_choice(run.name, size, k, groups) for k in chosen if k < size and groups]
-        measured = [row for row in choices.rows if (row.dump, row.n) == (run.name, n)]
+        groups = [(ranked, torch.ones(len(ranked))) for batch in batches for ranked in _ranked(batch)]
+        measured = _choices(run.name, n, groups, ks, choices.notes)
+        choices.rows += measured
+        for size in sorted(set(ns or []) - {n}, reverse=True):
+            subsampled = _subsampled(run.name, batches, size, choices.notes)
+            choices.rows += _choices(run.name, size, subsampled, ks, choices.notes)
         if measured:
             choices.advice.append(f"{run.name}: {_advice(measured)}")
     return choices
+
+
+def _choices(name: str, n: int, groups: list[_Weighted], ks: list[int] | None, notes: list[str]) -> list[Choice]:
+    """Return the choices for one n, none without groups."""
+    chosen = sorted(set(ks or [2**exponent for exponent in range((n - 1).bit_length())]))
+    notes += [f"{name}: k={k} is not shown for n={n}, as it needs k + 1 responses" for k in chosen if k >= n]
+    return [_choice(name, n, k, groups) for k in chosen if k < n and groups]
 
 
 def _batches(run: Run, all_steps: bool, notes: list[str]) -> list[Samples]:
@@ -162,10 +164,8 @@ def _ranked(batch: Samples) -> list[Tensor]:
 
 def _subsampled(name: str, batches: list[Samples], n: int, notes: list[str]) -> list[_Weighted]:
     """Return what groups of n drawn from larger ones may be, weighted by how many of them to expect."""
-    scores, sizes = (
-        np.concatenate([of(batch) for batch in batches])
-        for of in (lambda batch: batch.score, lambda batch: np.bincount(batch.labels))
-    )
+    scores = np.concatenate([batch.score for batch in batches])
+    sizes = np.concatenate([np.bincount(batch.labels) for batch in batches])
     enough = sizes >= n
     if not np.isin(scores, (0, 1)).all():
         notes.append(f"{name}: n={n} is not shown, as there is a closed form for rewards of 0 and 1 only")

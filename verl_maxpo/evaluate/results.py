@@ -200,7 +200,8 @@ class Comparison:
 
     def shown_metrics(self) -> set[str]:
         """Return the main and headline metrics of all data sources, and the gap between the two."""
-        found = {of(source) for of in (self.main_metric, self.headline_metric) for source in self.data_sources}
+        sources = self.data_sources
+        found = {self.main_metric(source) for source in sources} | {self.headline_metric(source) for source in sources}
         return found | ({GAP, MAX} if self.select_by else set())
 
     def headline_ks(self, data_source: str) -> list[int]:
