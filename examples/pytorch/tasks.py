@@ -9,12 +9,14 @@
 ``numbers``
     Countdown of reasoning-gym with three or four numbers up to 20, in words, for a pre-trained language model.
 ``gsm8k``
-    School mathematics, from the files that ``verl-maxpo prepare gsm8k`` writes.
+    School mathematics, from the files train.jsonl and test.jsonl of github.com/openai/grade-school-math.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,9 +27,9 @@ from typing import Any, NamedTuple, Protocol
 sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
 import countdown
 
-MOVES = {"UP": (-1, 0), "DOWN": (1, 0), "LEFT": (0, -1), "RIGHT": (0, 1)}
-MAZE_WORDS = ("PAD", "END", "GRID_START", "GRID_END", "PATH_START", "DONE", "NEWLINE")
-MAZE_WORDS += ("WALL", "PATH", "START", "GOAL", *MOVES)
+MOVES = {"U": (-1, 0), "D": (1, 0), "L": (0, -1), "R": (0, 1)}
+DONE = "!"
+MAZE_CHARACTERS = "#.SG>" + "".join(MOVES) + DONE  # and the newline
 
 
 class Problem(Protocol):
@@ -80,7 +82,7 @@ def digits(name: str) -> Task:
 
 
 class Maze(NamedTuple):
-    """Rows of ``#`` for a wall and ``.`` for a path, from (1, 1) to the opposite corner."""
+    """Rows of ``#`` for a wall and ``.`` for a path; it starts at (1, 1) and the goal is in the opposite corner."""
 
     rows: tuple[str, ...]
 
@@ -91,27 +93,24 @@ class Maze(NamedTuple):
 
     @property
     def prompt(self) -> str:
-        """One word a cell."""
-        words = {(1, 1): "START", self.goal: "GOAL"}
-        lines = [
-            [words.get((r, c), "WALL" if cell == "#" else "PATH") for c, cell in enumerate(row)] + ["NEWLINE"]
-            for r, row in enumerate(self.rows)
-        ]
-        return " ".join(["GRID_START", *(word for line in lines for word in line), "GRID_END", "PATH_START"])
+        """The drawing, one character a cell; an answer is moves and the end of the path, ``RRDD!``."""
+        cells = [list(row) for row in self.rows]
+        cells[1][1], cells[self.goal[0]][self.goal[1]] = "S", "G"
+        return "".join("".join(row) + "\n" for row in cells) + ">"
 
     @property
     def solution(self) -> str:
         """The shortest path, by breadth-first search."""
-        paths: dict[tuple[int, int], list[str]] = {(1, 1): []}
+        paths = {(1, 1): ""}
         waiting = deque(paths)
         while self.goal not in paths:
             here = waiting.popleft()
             for move, (down, right) in MOVES.items():
                 there = here[0] + down, here[1] + right
                 if there not in paths and self.rows[there[0]][there[1]] == ".":
-                    paths[there] = [*paths[here], move]
+                    paths[there] = paths[here] + move
                     waiting.append(there)
-        return " ".join([*paths[self.goal], "DONE"])
+        return paths[self.goal] + DONE
 
 
 def draw_maze(size: int, rng: random.Random) -> Maze:
@@ -138,10 +137,9 @@ def draw_maze(size: int, rng: random.Random) -> Maze:
 
 
 def walk(maze: Maze, answer: str) -> float:
-    """Return 1 if the moves before DONE lead to the goal and into no wall."""
+    """Return 1 if the moves up to the end of the path lead to the goal and into no wall."""
     row = column = 1
-    words = answer.split()
-    for move in words[: words.index("DONE")] if "DONE" in words else words:
+    for move in answer.split(DONE)[0]:
         if move not in MOVES:
             return 0.0
         row, column = row + MOVES[move][0], column + MOVES[move][1]
@@ -217,16 +215,16 @@ def numbers(train: int, held_out: int, seed: int) -> Task:
 
 
 def gsm8k(folder: Path, train: int, held_out: int, seed: int) -> Task:
-    """Return GSM8K, or as many of its problems."""
-    import pandas as pd
-
+    """Return GSM8K from its own files, or as many of its problems, with the recipe's prompt."""
+    from verl_maxpo.data.sources import SOURCES
     from verl_maxpo.rewards.verifiers.gsm8k import verify
 
+    prompt = SOURCES["gsm8k"].prompt
+
     def read(split: str, count: int) -> list[Asked]:
-        rows = pd.read_parquet(folder / f"{split}.parquet")
-        rows = rows.sample(min(count or len(rows), len(rows)), random_state=0)
-        truths = [one["ground_truth"] for one in rows["reward_model"]]
-        return [Asked(p[0]["content"], str(t), t) for p, t in zip(rows["prompt"], truths, strict=True)]
+        rows = [json.loads(line) for line in (folder / f"{split}.jsonl").read_text().splitlines()]
+        rows = random.Random(0).sample(rows, min(count or len(rows), len(rows)))
+        return [Asked(prompt(r["question"]), re.sub("<<.*?>>", "", r["answer"]), r["answer"]) for r in rows]
 
     def reward(problem: Asked, answer: str) -> float:
         return verify(answer, problem.truth, {}).correct
@@ -240,7 +238,7 @@ def make_task(name: str, *, size: int, data: Path, train: int, held_out: int, se
     Args:
         name: One of :data:`NAMES`.
         size: Of a maze.
-        data: Folder of prepared data.
+        data: Folder of the files of GSM8K.
         train: How many problems to train on, where they are a fixed set; 0 for all.
         held_out: How many problems to evaluate on; those of the quickstart have always 300.
         seed: Of the order in a fixed set.

