@@ -19,8 +19,9 @@ Exits with 1 if a row has a problem or could not be checked.
 
 from __future__ import annotations
 
+import asyncio
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ from verl_maxpo.cli.common import CommandError, add_json, write_json
 from verl_maxpo.rewards.adapters.run_config import columns_of, scorer_for_run
 from verl_maxpo.rewards.check import Scorer, check_file, check_responses
 from verl_maxpo.rewards.config import OPTIONS_KEY
+from verl_maxpo.rewards.data_files import sources_of
+from verl_maxpo.rewards.isolation.pool import VerifierUnavailableError
+from verl_maxpo.rewards.report import Report
 
 _SHOWN = 10
 
@@ -64,18 +68,29 @@ def configure(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Check the files and show what was found."""
     try:
-        config = _run_config(options.option, options.custom_reward_function)
-        columns, scorer = columns_of(config), _scorer_of(config)
-        if options.responses:
-            reports = {options.responses: check_responses(options.responses, options.files, scorer, columns)}
-        else:
-            reports = {path: check_file(path, scorer, columns) for path in options.files}
-    except (OSError, ValueError) as error:
+        reports = _reports(options)
+    except (OSError, ValueError, VerifierUnavailableError) as error:
         raise CommandError(error) from error
     for path, report in reports.items():
         print(path, *map(_line, report.scored[:_SHOWN]), *report.lines(), sep="\n")
     write_json({str(path): report.as_json() for path, report in reports.items()}, options.json)
     return int(not all(report.ok for report in reports.values()))
+
+
+def _reports(options: Namespace) -> dict[Path, Report]:
+    config = _run_config(options.option, options.custom_reward_function)
+    columns = columns_of(config)
+    scorer = _scorer_of(config, sorted({source for path in options.files for source in sources_of(path, columns)}))
+
+    async def check() -> dict[Path, Report]:
+        if options.responses:
+            return {options.responses: await check_responses(options.responses, options.files, scorer, columns)}
+        return {path: await check_file(path, scorer, columns) for path in options.files}
+
+    try:
+        return asyncio.run(check())
+    finally:
+        scorer.close()
 
 
 def _line(scored: dict[str, Any]) -> str:
@@ -111,15 +126,12 @@ def _read(options: list[str]) -> Iterator[tuple[str, Any]]:
         yield key if key.startswith(("reward.", "data.")) else f"{OPTIONS_KEY}.{key}", value
 
 
-def _scorer_of(config: DictConfig) -> Callable[[list[str]], Scorer]:
-    def make(data_sources: list[str]) -> Scorer:
-        if config.reward.custom_reward_function.get("path"):
-            from verl_maxpo.rewards.adapters.users_function import UsersFunction
+def _scorer_of(config: DictConfig, data_sources: list[str]) -> Scorer:
+    if config.reward.custom_reward_function.get("path"):
+        from verl_maxpo.rewards.adapters.users_function import UsersFunction
 
-            return UsersFunction(config)
-        config.reward.reward_kwargs.data_sources = data_sources
-        scorer = scorer_for_run(config)
-        scorer.check_options()
-        return scorer
-
-    return make
+        return UsersFunction(config)
+    config.reward.reward_kwargs.data_sources = data_sources
+    scorer = scorer_for_run(config)
+    scorer.check_options()
+    return scorer

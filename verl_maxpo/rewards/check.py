@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
 from verl_maxpo.rewards.config import Columns
-from verl_maxpo.rewards.data_files import Row, batches_of, sources_of
-from verl_maxpo.rewards.isolation.pool import VerifierUnavailableError
+from verl_maxpo.rewards.data_files import Row, batches_of
 from verl_maxpo.rewards.report import Problem, Report
 from verl_maxpo.rewards.result import WITHOUT_VERDICT, Status
 from verl_maxpo.rewards.scoring import Scored
 
 _SHOWN = 200
+_JUDGED = ("gold answer", "wrong answer")
+_OTHER_FORM = (
+    "If it wants another form of answer, give its file examples(ground_truth, extra_info), which returns a right and a "
+    "wrong response, or check --responses"
+)
 
 
 class Scorer(Protocol):
@@ -49,71 +53,43 @@ class _Try(NamedTuple):
     correct: bool | None  # what it must count as; None where nobody can say
 
 
-def check_file(
-    path: Path, make_scorer: Callable[[list[str]], Scorer], columns: Columns, *, progress: bool = True
-) -> Report:
-    """Check every row of a parquet or JSON-lines file in verl's schema.
-
-    Args:
-        path: The file.
-        make_scorer: Makes what scores the responses of some data sources.
-        columns: Where the rows have what.
-        progress: Whether to show a bar.
+async def check_file(path: Path, scorer: Scorer, columns: Columns, *, progress: bool = True) -> Report:
+    """Check every row of a parquet or JSON-lines file in verl's schema; ``progress`` shows a bar.
 
     Raises:
-        ValueError: The file does not exist, is of another kind, is empty or lacks a column; a row has no data source,
-            no verifier claims one, or a verifier cannot be loaded or does not take its options.
+        ValueError: The file is missing, of another kind, empty or lacks a column, or a row has no data source.
+        VerifierUnavailableError: A verifier cannot be loaded.
     """
-    return _run(make_scorer(sources_of(path, columns)), _check_rows(path, columns, progress))
+    report = Report()
+    with tqdm(unit="row", disable=not progress) as bar:
+        for batch in batches_of(path, columns):
+            others = batch[1:] + batch[:1]
+            rows = enumerate(zip(batch, others, strict=True), bar.n)
+            await asyncio.gather(*(try_row(scorer, report, i, row, other, columns) for i, (row, other) in rows))
+            bar.update(len(batch))
+    judge_sources(report)
+    report.problems.sort(key=lambda problem: -1 if problem.row is None else problem.row)
+    return report
 
 
-def check_responses(
-    given: Path, files: list[Path], make_scorer: Callable[[list[str]], Scorer], columns: Columns
-) -> Report:
+async def check_responses(given: Path, files: list[Path], scorer: Scorer, columns: Columns) -> Report:
     """Score given responses to the rows of some files.
 
     Args:
         given: JSON lines: a dump of verl, or lines with ``response`` and the row's number as ``index`` or its
             ``prompt``.
         files: The rows.
-        make_scorer: As :func:`check_file`.
+        scorer: As :func:`check_file`.
         columns: As :func:`check_file`.
 
     Raises:
         ValueError: As :func:`check_file`, or a line has no response or belongs to no row.
     """
     rows = [Row.of(values, columns) for file in files for batch in batches_of(file, columns) for values in batch]
-    responses = list(_given(given, rows))
-    return _run(make_scorer(sorted({rows[number].source for number, _ in responses})), _score(responses, rows))
-
-
-def _run(scorer: Scorer, work: Callable[[Scorer, Report], Any]) -> Report:
-    report = Report()
-    try:
-        asyncio.run(work(scorer, report))
-    except VerifierUnavailableError as error:
-        raise ValueError(str(error)) from None
-    finally:
-        scorer.close()
-    report.problems.sort(key=lambda problem: -1 if problem.row is None else problem.row)
+    responses, report = list(_given(given, rows)), Report()
+    report.rows.update(rows[number].source for number in {number for number, _ in responses})
+    await asyncio.gather(*(_score(scorer, report, number, rows[number], response) for number, response in responses))
     return report
-
-
-def _check_rows(path: Path, columns: Columns, progress: bool) -> Callable[[Scorer, Report], Any]:
-    async def work(scorer: Scorer, report: Report) -> None:
-        with tqdm(unit="row", disable=not progress) as bar:
-            for batch in batches_of(path, columns):
-                others = batch[1:] + batch[:1]
-                await asyncio.gather(
-                    *(
-                        try_row(scorer, report, bar.n + i, values, other, columns)
-                        for i, (values, other) in enumerate(zip(batch, others, strict=True))
-                    )
-                )
-                bar.update(len(batch))
-        judge_sources(report)
-
-    return work
 
 
 async def try_row(
@@ -129,7 +105,7 @@ async def try_row(
         return
     if doubt := scorer.doubt(row.source, row.ground_truth):
         report.warnings[row.source, f"a gold answer that ordinary responses will hardly match, {doubt}"] += 1
-    for response, kind in zip(pair or (), ("gold answer", "wrong answer"), strict=False):
+    for response, kind in zip(pair or (), _JUDGED, strict=False):
         if response is None:
             report.unchecked[row.source, f"no {kind} to check with"] += 1
     for each in _tries(pair, row, other):
@@ -160,24 +136,18 @@ def _problem(number: int, each: _Try, scored: Scored) -> Problem | None:
 def judge_sources(report: Report) -> None:
     """Add what shows only in all the rows of a source: a function that says the same of every response."""
     for source in report.rows:
-        tallies = {kind: tally for (of, kind), tally in report.tallies.items() if of == source}
-        rewards = set().union(*(tally.rewards for tally in tallies.values()))
+        tallies = [tally for (of, kind), tally in report.tallies.items() if of == source and kind not in _JUDGED]
+        rewards = set().union(*(tally.rewards for tally in tallies))
         if len(tallies) > 1 and not rewards:
             report.problems.append(Problem(None, f"the reward of {source} fails on every response", stops=True))
         elif len(tallies) > 1 and len(rewards) == 1:
-            report.problems.append(
-                Problem(
-                    None,
-                    f"the reward of {source} is {rewards.pop():g} whatever the response. If it wants another form of "
-                    "answer, give its file examples(ground_truth, extra_info), which returns a right and a wrong "
-                    "response, or check --responses",
-                )
-            )
+            text = f"the reward of {source} is {rewards.pop():g} whatever the response. {_OTHER_FORM}"
+            report.problems.append(Problem(None, text))
 
 
 def _tries(pair: tuple[str | None, str | None] | None, row: Row, other: Mapping[str, Any]) -> list[_Try]:
     if pair is not None:
-        known = [_Try("gold answer", pair[0], True), _Try("wrong answer", pair[1], False)]
+        known = [_Try(_JUDGED[0], pair[0], True), _Try(_JUDGED[1], pair[1], False)]
     else:
         reward_model = other["reward_model"] if isinstance(other.get("reward_model"), Mapping) else {}
         own, others = _text(row.extra_info.get("solution") or row.ground_truth), _text(reward_model.get("ground_truth"))
@@ -222,18 +192,9 @@ def _given(path: Path, rows: list[Row]) -> Iterator[tuple[int, str]]:
         yield found, response
 
 
-def _score(responses: list[tuple[int, str]], rows: list[Row]) -> Callable[[Scorer, Report], Any]:
-    async def work(scorer: Scorer, report: Report) -> None:
-        async def score(number: int, response: str) -> None:
-            row = rows[number]
-            scored = await scorer.score(row.source, response, row.ground_truth, row.extra_info)
-            report.tallies[row.source, "given responses"].add(scored)
-            report.scored.append({"row": number, "reward": scored.reward, **scored.columns, **scored.values})
-            if scored.columns["status"] in WITHOUT_VERDICT:
-                text = f"no verdict on a response: {scored.columns['status']}, {scored.columns['reason']}"
-                report.problems.append(Problem(number, text))
-
-        report.rows.update(rows[number].source for number in {number for number, _ in responses})
-        await asyncio.gather(*(score(number, response) for number, response in responses))
-
-    return work
+async def _score(scorer: Scorer, report: Report, number: int, row: Row, response: str) -> None:
+    scored = await scorer.score(row.source, response, row.ground_truth, row.extra_info)
+    report.tallies[row.source, "given responses"].add(scored)
+    report.scored.append({"row": number, "reward": scored.reward, **scored.columns, **scored.values})
+    if problem := _problem(number, _Try("a response", response, None), scored):
+        report.problems.append(problem)
