@@ -11,19 +11,37 @@ from typing import TYPE_CHECKING, Any
 from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 
 if TYPE_CHECKING:
-    from verl_maxpo.best_of_k.advantages import grouped_max_at_k_advantages, max_at_k_advantages
-    from verl_maxpo.best_of_k.max_at_k import max_at_k
+    from verl_maxpo.best_of_k.advantages import (
+        grouped_maj_at_k_advantages,
+        grouped_max_at_k_advantages,
+        grouped_selected_at_k_advantages,
+        maj_at_k_advantages,
+        max_at_k_advantages,
+        selected_at_k_advantages,
+    )
+    from verl_maxpo.best_of_k.estimates import maj_at_k, max_at_k, selected_at_k
 
 __version__ = "0.1.0"
 
 #: The versions of verl that this release was run with; others give a warning.
 TESTED_VERL = ("0.9.1",)
 
-__all__ = ["grouped_max_at_k_advantages", "max_at_k", "max_at_k_advantages", "pass_at_k"]
+__all__ = [
+    "grouped_maj_at_k_advantages",
+    "grouped_max_at_k_advantages",
+    "grouped_selected_at_k_advantages",
+    "maj_at_k",
+    "maj_at_k_advantages",
+    "max_at_k",
+    "max_at_k_advantages",
+    "pass_at_k",
+    "selected_at_k",
+    "selected_at_k_advantages",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "max_at_k" if name == "max_at_k" else "advantages"
+    module = "advantages" if name.endswith("_advantages") else "estimates"
     return getattr(import_module(f"verl_maxpo.best_of_k.{module}"), name)

@@ -13,7 +13,7 @@ logger = logging.getLogger("verl_maxpo")
 
 #: What a user asks for in vain if the module does not register.
 FEATURES = {
-    "verl_maxpo.trainer.registration": "algorithm.adv_estimator=maxpo will be unknown",
+    "verl_maxpo.trainer.hooks": "algorithm.adv_estimator=maxpo will be unknown",
     "verl_maxpo.rewards.adapters.registration": "reward.reward_manager.name=verifier will be unknown",
     "verl_maxpo.startup": "errors of the configuration will show after the first rollout only",
     "verl_maxpo.cpu.platform": "VERL_PLATFORM=cpu will not work",

@@ -72,7 +72,7 @@ def check(config: Any) -> None:
     Raises:
         ValueError: Something is unusable; the message names the key, what came and what to do.
     """
-    from verl_maxpo.trainer.config import check_algorithm
+    from verl_maxpo.trainer.check import check_algorithm
 
     check_estimator(config.algorithm.adv_estimator)
     check_algorithm(config)

@@ -15,9 +15,8 @@ from support import reference
 from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 from verl_maxpo.evaluate import estimates
 from verl_maxpo.evaluate.estimates import (
+    by_prompt,
     g_pass_at_k_by_prompt,
-    majority_at_k_by_prompt,
-    max_at_k_by_prompt,
     mean_interval,
     paired_proportion_interval,
     pass_at_k_by_prompt,
@@ -31,7 +30,7 @@ UNEQUAL = np.array([2, 0, 0, 1, 2, 0, 2, 0, 2])  # prompts with 4, 1 and 4 sampl
 
 def test_max_at_k_of_unequal_prompts_is_the_mean_over_subsets() -> None:
     scores = np.array([0.5, -1.0, 3.0, 7.0, 2.0, 0.25, 0.5, 3.0, -4.0])
-    values = max_at_k_by_prompt(UNEQUAL, scores, [1, 3, 4])
+    values = by_prompt([1, 3, 4], UNEQUAL, scores)
     for k, found in values.items():
         for prompt in range(3):
             own = scores[prompt == UNEQUAL].tolist()
@@ -105,7 +104,7 @@ def test_verls_best_at_k_is_what_verls_own_code_estimates() -> None:
         [(mean, std)] = bootstrap_metric(rewards, subset_size=k, reduce_fns=[np.max], n_bootstrap=20_000)
         exact = verl_best_at_k(np.array(rewards), k)
         assert abs(mean - exact) < 4 * std / 20_000**0.5
-        assert exact < max_at_k_by_prompt(np.zeros(8, dtype=np.int64), np.array(rewards), [k])[k][0]
+        assert exact < by_prompt([k], np.zeros(8, dtype=np.int64), np.array(rewards))[k][0]
 
 
 def majority_over_subsets(answers: list[int], correct: list[float], k: int) -> Fraction:
@@ -125,7 +124,7 @@ def test_majority_is_that_of_all_subsets(samples: list[tuple[int, int]]) -> None
     answers, correct = [a for a, _ in samples], [float(c) for _, c in samples]
     ks = list(range(1, len(samples) + 1))
     labels = np.zeros(len(samples), dtype=np.int64)
-    found = majority_at_k_by_prompt(labels, np.array(answers), np.array(correct), ks)
+    found = by_prompt(ks, labels, np.array(correct), np.array(answers) - 1, "vote")
     for k in ks:
         assert found[k][0] == pytest.approx(float(majority_over_subsets(answers, correct, k)), abs=1e-12)
 
@@ -135,16 +134,14 @@ def test_majority_of_large_prompts_is_drawn_at_random(monkeypatch: pytest.Monkey
     labels = np.repeat(np.arange(40), 30)
     answers = generator.integers(1, 7, 1200)
     correct = (answers == 1).astype(float)
-    exact = majority_at_k_by_prompt(labels, answers, correct, [1, 2, 5, 30])
+    exact = by_prompt([1, 2, 5, 30], labels, correct, answers, "vote")
     monkeypatch.setattr(estimates, "EXACT_VOTES", 0)
-    drawn = majority_at_k_by_prompt(labels, answers, correct, [1, 2, 5, 30])
-    for k in (1, 2, 30):  # no chance is left
-        np.testing.assert_allclose(drawn[k], exact[k], atol=1e-12)
+    drawn = by_prompt([1, 2, 5, 30], labels, correct, answers, "vote")
+    np.testing.assert_allclose(drawn[30], exact[30], atol=1e-12)  # no chance is left
     errors = drawn[5] - exact[5]
     assert 0 < np.abs(errors).max() < 4 * 0.5 / (estimates.DRAWS / 40) ** 0.5
     assert abs(errors.mean()) < 4 * 0.5 / estimates.DRAWS**0.5
-    again = majority_at_k_by_prompt(labels, answers, correct, [5])
-    np.testing.assert_array_equal(again[5], majority_at_k_by_prompt(labels, answers, correct, [5])[5])
+    np.testing.assert_array_equal(by_prompt([5], labels, correct, answers, "vote")[5], drawn[5])
 
 
 # Success rates of prompts, with 0 and 1 near on purpose.

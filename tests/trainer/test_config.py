@@ -17,7 +17,8 @@ from verl_maxpo import grouped_max_at_k_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer import hooks
-from verl_maxpo.trainer.config import MaxPOConfig, check_algorithm
+from verl_maxpo.trainer.check import check_algorithm
+from verl_maxpo.trainer.config import MaxPOConfig
 
 
 def options_of(**options: Any) -> MaxPOConfig:
@@ -213,7 +214,7 @@ def test_what_cannot_run_names_the_key_and_the_fix(overrides: list[str], message
 def test_what_needs_the_hook_is_an_error_without_it(monkeypatch: pytest.MonkeyPatch, override: str) -> None:
     config = whole("algorithm.maxpo.k=4", override)
     check_algorithm(config)
-    monkeypatch.setattr(hooks, "_SHOWN", set())
+    monkeypatch.setattr(hooks, "_hooked", set())
     with pytest.raises(ValueError, match="needs a hook that this version of verl does not take"):
         check_algorithm(config)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 from verl.trainer.ppo.v1.utils import MetricsAggregator
 
-from verl_maxpo import grouped_max_at_k_advantages, max_at_k
+from verl_maxpo import grouped_max_at_k_advantages, maj_at_k, max_at_k, selected_at_k
+from verl_maxpo.best_of_k.advantages import advantages_of
 from verl_maxpo.best_of_k.baselines import BASELINES
-from verl_maxpo.best_of_k.groups import group_labels
+from verl_maxpo.best_of_k.groups import answer_labels, group_labels, ranked_groups
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer.metrics import k_metrics, training_metrics
 
@@ -20,12 +23,9 @@ REWARDS = torch.randn(len(LAYOUT), generator=torch.Generator().manual_seed(5)).r
 
 def metrics_of(rewards: Tensor, layout: str, objective: Objective) -> dict[str, float]:
     labels = group_labels(layout, rewards.device)
-    weights = None if objective.k == "all" else objective.weights
-    advantages = grouped_max_at_k_advantages(
-        rewards, layout, objective.k, weights=weights, baseline=objective.baseline, normalize=objective.normalize
-    )
+    batches = ranked_groups(rewards, labels)
     return {
-        **training_metrics(rewards, advantages, labels, labels.bincount(), objective),
+        **training_metrics(batches, advantages_of(batches, rewards, objective), objective),
         **k_metrics(objective, int(labels.bincount().max())),
     }
 
@@ -118,15 +118,32 @@ def test_mean_advantage() -> None:
     assert expected > 0.1
 
 
-def test_a_label_without_members_is_no_group() -> None:
+def test_a_label_without_members_is_not_a_group() -> None:
     rewards, labels = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1, 1, 1])
-    metrics = training_metrics(rewards, torch.zeros(3), labels, torch.tensor([0, 3, 0]), Objective.of(1))
+    batches = ranked_groups(rewards, labels)
+    metrics = training_metrics(batches, advantages_of(batches, rewards, Objective.of(1)), Objective.of(1))
     assert metrics["best_of_k/groups/signal"] == 1
+    assert metrics["best_of_k/reward@1"] == pytest.approx(1 / 3)
 
 
 def test_an_empty_batch_has_no_metrics() -> None:
-    empty = torch.zeros(0)
-    assert training_metrics(empty, empty, empty.long(), empty.long(), Objective.of(2)) == {}
+    assert training_metrics([], torch.zeros(0), Objective.of(2)) == {}
+
+
+@pytest.mark.parametrize(("rule", "name"), [("score", "selected"), ("vote", "maj")])
+def test_what_another_rule_keeps_is_logged_beside_max_at_k(rule: Any, name: str) -> None:
+    rewards, chosen = torch.tensor([1.0, 0, 0, 1, 0, 1, 1, 1]), [3, 5, 1, 2, 7, 7, 7, 7]
+    keys = answer_labels(chosen, rewards.shape, rewards.device) if rule == "vote" else torch.tensor(chosen).double()
+    batches = ranked_groups(rewards, torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]), keys, rule)
+    objective = Objective.of([1, 3])
+    metrics = training_metrics(batches, advantages_of(batches, rewards, objective), objective)
+    kept = {"score": selected_at_k, "vote": maj_at_k}[rule]
+    for k in (1, 3):
+        expected = [kept(rewards[rows], chosen[rows], k) for rows in (slice(4), slice(4, 8))]
+        assert metrics[f"best_of_k/{name}@{k}"] == pytest.approx(sum(expected).item() / 2)
+        best = [max_at_k(rewards[rows], k) for rows in (slice(4), slice(4, 8))]
+        assert metrics[f"best_of_k/reward@{k}"] == pytest.approx(sum(best).item() / 2)
+    assert metrics["best_of_k/groups/signal"] == 1
 
 
 @pytest.mark.parametrize("chosen", BASELINES)

@@ -21,7 +21,7 @@ from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.trainer.ppo.v1.utils import MetricsAggregator
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_maxpo import grouped_max_at_k_advantages
+from verl_maxpo import maj_at_k_advantages, max_at_k_advantages, selected_at_k_advantages
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer import replay_buffer
 from verl_maxpo.trainer.replay_buffer import _kinds
@@ -283,7 +283,7 @@ def kinds_in(trainer: Trainer, sessions: list[tuple[str, float, dict[str, Any]]]
 def test_rows_of_a_session_count_once(make_trainer: Any) -> None:
     # Four sessions, one of which succeeded in three rows: by rows c = 3 > n - k for n = 4.
     rows = [("a_0_0", 1, {}), ("a_0_1", 1, {}), ("a_0_2", 1, {})] + [(f"a_{session}_0", 0, {}) for session in (1, 2)]
-    assert kinds_in(make_trainer("colocate_async", iter([])), rows) == {}
+    assert kinds_in(make_trainer("colocate_async", iter([])), rows) == {"a": "signal"}
     solved = [("b_0_0", 1, {}), ("b_0_1", 1, {}), ("b_1_0", 1, {}), ("b_2_0", 0, {})]
     assert kinds_in(make_trainer("colocate_async", iter([])), solved) == {"b": "too_many_successes"}
 
@@ -292,7 +292,7 @@ def test_rows_that_do_not_count_shrink_their_group(make_trainer: Any) -> None:
     empty = [("a_0_0", 1, {"tokens": 0}), ("a_1_0", 0, {}), ("a_2_0", 0, {}), ("a_3_0", 0, {})]
     assert kinds_in(make_trainer("colocate_async", iter([])), empty) == {"a": "all_fail"}
     unscored = [("a_0_0", 1, {"status": "ok"}), *((f"a_{i}_0", 0, {"status": "crash"}) for i in (1, 2, 3))]
-    assert kinds_in(make_trainer("colocate_async", iter([])), unscored) == {}
+    assert kinds_in(make_trainer("colocate_async", iter([])), unscored) == {"a": "signal"}
     drop = "+reward.reward_kwargs.unscored=drop"
     assert kinds_in(make_trainer("colocate_async", iter([]), drop), unscored) == {"a": "undersized"}
 
@@ -300,7 +300,7 @@ def test_rows_that_do_not_count_shrink_their_group(make_trainer: Any) -> None:
 def test_another_metric_decides(make_trainer: Any) -> None:
     # acc is whether the reward is above 0.
     rows = [(f"a_{session}_0", reward, {}) for session, reward in enumerate([0.5, 1, 2, 3])]
-    assert kinds_in(make_trainer("colocate_async", iter([])), rows) == {}
+    assert kinds_in(make_trainer("colocate_async", iter([])), rows) == {"a": "signal"}
     acc = make_trainer("colocate_async", iter([]), "algorithm.filter_groups.metric=acc")
     assert kinds_in(acc, rows) == {"a": "all_equal"}
     missing = make_trainer("colocate_async", iter([]), "algorithm.filter_groups.metric=accuracy")
@@ -350,15 +350,27 @@ def test_a_method_that_belongs_to_no_trainer_is_an_error() -> None:
         replay_buffer.dynamic_sampler("sync", print)
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.data(), st.sampled_from(["l2o", "group_mean"]), st.booleans())
-def test_a_group_is_dropped_exactly_if_it_has_no_advantage(data: st.DataObject, baseline: str, binary: bool) -> None:
-    values = st.sampled_from([0.0, 1.0]) if binary else st.integers(-2, 2).map(float)
-    rewards = data.draw(st.lists(values, min_size=2, max_size=7))
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from(["reward", "score", "vote"]))
+def test_a_group_is_dropped_exactly_if_it_has_no_advantage(data: st.DataObject, rule: Any) -> None:
+    rewards = data.draw(st.lists(st.integers(-1, 1).map(float), min_size=2, max_size=7))
     n = len(rewards)
+    chosen = data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
     k: Any = data.draw(st.one_of(st.integers(1, n - 1), st.lists(st.integers(1, n - 1), min_size=2, max_size=3)))
-    if baseline == "l2o" and data.draw(st.booleans()):
-        k = "all"
-    advantages = grouped_max_at_k_advantages(torch.tensor(rewards).double(), [0] * n, k, baseline=baseline)
-    kind = _kinds({"a": torch.tensor(rewards).sort().values}, Objective.of(k, baseline=baseline))["a"]
-    assert (kind == "signal") == (advantages.abs().max() > 1e-12)
+    advantages = {
+        "reward": lambda: max_at_k_advantages(rewards, k),
+        "score": lambda: selected_at_k_advantages(rewards, chosen, k),
+        "vote": lambda: maj_at_k_advantages(rewards, chosen, k),
+    }[rule]()
+    kind = _kinds({"a": list(zip(rewards, chosen, strict=True))}, Objective.of(k), rule)["a"]
+    assert (kind == "signal") == (advantages.abs().max() > 1e-6)
+
+
+@pytest.mark.parametrize(("select_by", "info"), [("judge", "judge"), ("vote", "answer")])
+def test_groups_are_judged_by_what_is_chosen(make_trainer: Any, select_by: str, info: str) -> None:
+    # The one that fails never wins at k = 2, although c = 3 > n - k only says so for max@k.
+    trainer = make_trainer("colocate_async", iter([]), f"algorithm.maxpo.select_by={select_by}")
+    rows = [(f"a_{i}_0", reward, {info: float(i)}) for i, reward in enumerate([0, 1, 1, 1])]
+    assert kinds_in(trainer, rows) == {"a": "too_many_successes" if select_by == "judge" else "signal"}
+    better = make_trainer("colocate_async", iter([]), f"algorithm.maxpo.select_by={select_by}")
+    assert kinds_in(better, [(f"a_{i}_0", r, {info: float(i)}) for i, r in enumerate([1, 1, 1, 0])]) == {"a": "signal"}

@@ -1,33 +1,31 @@
-"""Policy-gradient advantages of max@k, in PyTorch.
+"""Advantages of a group's responses for any rule by which k responses become one, in PyTorch.
 
-One prompt has n sampled responses, its *group*, with rewards sorted as g₍₁₎ ≤ … ≤ g₍ₙ₎. All averages are over subsets
-drawn uniformly without replacement:
+One prompt has n sampled responses, its *group* S. A rule makes one value of k responses: the largest reward (max@k),
+the reward of the response that a score picks (selected@k), or that of the answer that wins the vote (maj@k). With
+V_k(S) the mean of the rule over all k-subsets of S, an unbiased estimate, the advantage of response i is
 
-    V_k       mean over the k-subsets of the largest reward: the unbiased estimate of max@k
-    q_i       the same over the k-subsets that contain i
-    M_k(S−i)  the same over the k-subsets that leave i out
+    A_i = n (V_k(S) − V_k(S−i))
 
-Everything is written in the *gaps* d_j = g₍ⱼ₊₁₎ − g₍ⱼ₎ between neighbours in rank, as the best of a subset is g₍ₙ₎ less
-the gaps above it: a constant added to all rewards cannot matter then, tied rewards get tied advantages, and a group
-without signal gets exact zeros. The one probability needed is that of rank j being the best of a k-subset it is in:
-
-    ρ_j = C(j-1, k-1) / C(n-1, k-1)
-
-``docs/mathematics.md`` has the proofs. The weights of the gaps are in :mod:`.baselines`, mixtures of several k in
-:mod:`.objectives`.
+n times what the estimate loses without it. For every rule, the advantages of a group sum to zero, and
+(1/n) Σ_i A_i ∇log π(x_i) is an unbiased estimate of the gradient of the rule's expected value. ``docs/mathematics.md``
+has the proofs, :mod:`.ranks` and :mod:`.votes` compute V, :mod:`.baselines` has the family of max@k around it, and
+:mod:`.objectives` mixtures of several k.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from verl_maxpo.best_of_k.arguments import Rewards, checked_result, checked_rewards
-from verl_maxpo.best_of_k.groups import GroupIds, group_labels, rows_by_size
-from verl_maxpo.best_of_k.objectives import K, Objective, best_rank_distribution, rank_weights
+from verl_maxpo.best_of_k.estimates import checked_scores, dense_groups
+from verl_maxpo.best_of_k.groups import GroupIds, Groups, Rule, answer_labels, group_labels, ranked_groups
+from verl_maxpo.best_of_k.objectives import K, Objective
+from verl_maxpo.best_of_k.ranks import rank_advantages
+from verl_maxpo.best_of_k.votes import vote_advantages
 
 
 def max_at_k_advantages(
@@ -41,11 +39,9 @@ def max_at_k_advantages(
 ) -> Tensor:
     """Compute the advantage of every sample for the policy gradient of max@k.
 
-    With the Leave-Two-Out baseline, MaxPO's (arXiv:2606.06080):
-
-        A_i = k (q_i − M_k(S−i)) = k n/(n−k) (q_i − V_k)
-
-    which in gaps, for the sample of rank r, is one cumulative sum from below and one from above:
+    A_i = n (V_k(S) − V_k(S−i)), which is MaxPO's with the Leave-Two-Out baseline (arXiv:2606.06080). In the gaps d_j
+    between ranked rewards, with ρ_j = C(j-1, k-1)/C(n-1, k-1) the chance that rank j is the best of a k-subset it is
+    in, it is one cumulative sum from below and one from above:
 
         A₍ᵣ₎ = k/(n−k) [ Σ_{j<r} d_j j ρ_j − Σ_{j≥r} d_j (n−j) ρ_j ]
 
@@ -79,7 +75,7 @@ def max_at_k_advantages(
         so many best samples that every k-subset holds one, gets exact zeros.
 
     Raises:
-        TypeError: ``k`` is no integer, or the rewards are no numbers.
+        TypeError: ``k`` is not an integer, or the rewards are not numbers.
         ValueError: ``k`` is out of range, a reward is NaN or infinite, the advantages overflow the dtype, or another
             argument is unusable.
 
@@ -89,10 +85,68 @@ def max_at_k_advantages(
         >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k="all")
         tensor([-1., -1., -1.,  3.])
     """
+    return _dense(checked_rewards(rewards), None, "reward", Objective.of(k, weights, baseline, normalize, scale_by_k))
+
+
+def selected_at_k_advantages(
+    rewards: Rewards, scores: Rewards, k: K, *, weights: Sequence[float] | None = None, scale_by_k: bool = True
+) -> Tensor:
+    """Compute the advantage of every sample for the policy gradient of :func:`.estimates.selected_at_k`.
+
+    A_i = n (V_k(S) − V_k(S−i)), where of k responses the one with the largest score is kept, ties at random. It is
+    :func:`max_at_k_advantages` to the last bit for ``scores=rewards``.
+
+    Args:
+        rewards: As for :func:`max_at_k_advantages`.
+        scores: What a judge says of each sample, finite, of the same shape.
+        k: As for :func:`max_at_k_advantages`, ``1 <= k <= n - 1``; ``"all"`` with ``scale_by_k`` only.
+        weights: See there.
+        scale_by_k: See there.
+
+    Returns:
+        As :func:`max_at_k_advantages`.
+
+    Raises:
+        TypeError: As :func:`max_at_k_advantages`, for the scores too.
+        ValueError: As :func:`max_at_k_advantages`, for the scores too, or the shapes differ.
+
+    Examples:
+        >>> selected_at_k_advantages([0.0, 1.0, 1.0, 0.0], scores=[0.1, 0.2, 0.3, 0.4], k=2)
+        tensor([-0.6667,  0.6667,  1.3333, -1.3333])
+    """
     rewards = checked_rewards(rewards)
-    objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
-    objective.check_group(rewards.shape[-1])
-    return checked_result(_advantages(rewards, objective), rewards)
+    return _dense(rewards, checked_scores(scores, rewards), "score", Objective.of(k, weights, scale_by_k=scale_by_k))
+
+
+def maj_at_k_advantages(
+    rewards: Rewards, answers: Any, k: K, *, weights: Sequence[float] | None = None, scale_by_k: bool = True
+) -> Tensor:
+    """Compute the advantage of every sample for the policy gradient of :func:`.estimates.maj_at_k`.
+
+    A_i = n (V_k(S) − V_k(S−i)), where the most frequent answer of k responses is kept, ties at random.
+
+    Args:
+        rewards: As for :func:`max_at_k_advantages`.
+        answers: The answer of each sample, hashable, in (nested) lists or an array of the same shape; None does not
+            vote.
+        k: As for :func:`max_at_k_advantages`, ``1 <= k <= n - 1``, without ``"all"``. Where all vote, k = 2 is k = 1.
+        weights: See there.
+        scale_by_k: See there.
+
+    Returns:
+        As :func:`max_at_k_advantages`.
+
+    Raises:
+        TypeError: As :func:`max_at_k_advantages`, or an answer is not hashable.
+        ValueError: As :func:`max_at_k_advantages`, or the shapes differ.
+
+    Examples:
+        >>> maj_at_k_advantages([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", "3"], k=3)
+        tensor([ 1.0000,  1.0000, -1.0000, -1.0000])
+    """
+    rewards = checked_rewards(rewards)
+    keys = answer_labels(answers, rewards.shape, rewards.device)
+    return _dense(rewards, keys, "vote", Objective.of(k, weights, scale_by_k=scale_by_k))
 
 
 def grouped_max_at_k_advantages(
@@ -129,58 +183,69 @@ def grouped_max_at_k_advantages(
         >>> grouped_max_at_k_advantages([1.0, 5.0, 0.0, 9.0], ["a", "b", "a", "b"], k=1)
         tensor([ 1., -4., -1.,  4.])
     """
-    rewards = checked_rewards(rewards)
     objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
+    return _grouped(checked_rewards(rewards), group_ids, None, "reward", objective)
+
+
+def grouped_selected_at_k_advantages(
+    rewards: Rewards,
+    scores: Rewards,
+    group_ids: GroupIds,
+    k: K,
+    *,
+    weights: Sequence[float] | None = None,
+    scale_by_k: bool = True,
+) -> Tensor:
+    """Compute :func:`selected_at_k_advantages` within groups, as :func:`grouped_max_at_k_advantages` does, ``[bs]``."""
+    rewards = checked_rewards(rewards)
+    objective = Objective.of(k, weights, scale_by_k=scale_by_k)
+    return _grouped(rewards, group_ids, checked_scores(scores, rewards), "score", objective)
+
+
+def grouped_maj_at_k_advantages(
+    rewards: Rewards,
+    answers: Any,
+    group_ids: GroupIds,
+    k: K,
+    *,
+    weights: Sequence[float] | None = None,
+    scale_by_k: bool = True,
+) -> Tensor:
+    """Compute :func:`maj_at_k_advantages` within groups, as :func:`grouped_max_at_k_advantages` does, ``[bs]``."""
+    rewards = checked_rewards(rewards)
+    keys = answer_labels(answers, rewards.shape, rewards.device)
+    return _grouped(rewards, group_ids, keys, "vote", Objective.of(k, weights, scale_by_k=scale_by_k))
+
+
+def advantages_of(batches: list[Groups], rewards: Tensor, objective: Objective) -> Tensor:
+    """Compute the advantage of each row of a batch, in the dtype of its checked rewards, ``[bs]``.
+
+    ``batches`` are those of :func:`.groups.ranked_groups`; rows that are in none, or in too small a group, get 0.
+    """
+    advantages = torch.zeros(rewards.shape, dtype=torch.float64, device=rewards.device)
+    for groups in batches:
+        if groups.keys.shape[-1] >= objective.smallest_group:
+            advantages[groups.rows] = group_advantages(groups, objective)
+    return checked_result(advantages, rewards)
+
+
+def group_advantages(groups: Groups, objective: Objective) -> Tensor:
+    """Compute the advantages ``[groups, n]`` by rank, n at least the objective's ``smallest_group``."""
+    objective.check_rule(groups.rule)
+    return vote_advantages(groups, objective) if groups.rule == "vote" else rank_advantages(groups, objective)
+
+
+def _dense(rewards: Tensor, keys: Tensor | None, rule: Rule, objective: Objective) -> Tensor:
+    objective.check_group(rewards.shape[-1])
+    groups = dense_groups(rewards, keys, rule)
+    return advantages_of([groups], rewards.reshape(-1), objective).view(rewards.shape)
+
+
+def _grouped(rewards: Tensor, group_ids: GroupIds, keys: Tensor | None, rule: Rule, objective: Objective) -> Tensor:
     labels = group_labels(group_ids, rewards.device)
     if rewards.shape != labels.shape or rewards.dim() != 1:
         raise ValueError(
             f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
             f"{list(labels.shape)}"
         )
-    return labelled_max_at_k_advantages(rewards, labels, labels.bincount(), objective)
-
-
-def labelled_max_at_k_advantages(rewards: Tensor, labels: Tensor, sizes: Tensor, objective: Objective) -> Tensor:
-    """Compute :func:`grouped_max_at_k_advantages` for rewards ``[bs]`` that are checked and labelled.
-
-    ``labels`` are those of :func:`group_labels`, 0 to G - 1, and ``sizes`` their ``bincount()``.
-    """
-    advantages = torch.zeros(rewards.shape, dtype=torch.float64, device=rewards.device)
-    for rows in rows_by_size(labels, sizes):
-        if rows.shape[-1] >= objective.smallest_group:
-            advantages[rows] = _advantages(rewards[rows], objective)
-    return checked_result(advantages, rewards)
-
-
-def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
-    """Compute the advantage of each rank from ascending float64 rewards ``[..., n]``, n at least ``smallest_group``."""
-    weights = rank_weights(objective, ranked.shape[-1], ranked.device)
-    gaps = ranked.diff(dim=-1)
-    from_below = (gaps * weights.below).cumsum(dim=-1)
-    from_above = (gaps * weights.above).flip(-1).cumsum(dim=-1).flip(-1)
-    # The lowest rank has no gap below it, the highest none above.
-    advantages: Tensor = pad(from_below, (1, 0)) + pad(from_above, (0, 1))
-    if weights.lowest:
-        advantages = advantages + weights.lowest * ranked[..., :1]
-    return advantages if objective.normalize is None else _divided_by_std(advantages, ranked, objective)
-
-
-def _advantages(rewards: Tensor, objective: Objective) -> Tensor:
-    """Advantages of a dense batch ``[..., n]`` whose arguments have been checked, float64."""
-    ranked, order = rewards.double().sort(dim=-1)
-    advantages = ranked_advantages(ranked, objective)
-    return torch.empty_like(advantages).scatter(-1, order, advantages)
-
-
-def _divided_by_std(advantages: Tensor, ranked: Tensor, objective: Objective) -> Tensor:
-    """Divide by the standard deviation of the best reward of a random subset."""
-    probability = best_rank_distribution(objective, ranked.shape[-1], ranked.device)
-    # In units of the range, and from the best down: a tie at the top is an exact 0, and small rewards do not underflow.
-    below_best = ranked[..., -1:] - ranked
-    scale = below_best[..., :1].where(below_best[..., :1] > 0, torch.ones_like(below_best[..., :1]))
-    below_best = below_best / scale
-    mean = (below_best * probability).sum(dim=-1, keepdim=True)
-    variance = ((below_best - mean) ** 2 * probability).sum(dim=-1, keepdim=True)
-    varies = variance != 0  # NaN too, from rewards too far apart for float64: the result is checked
-    std = scale * variance.where(varies, torch.ones_like(variance)).sqrt()
-    return (advantages / std).where(varies, torch.zeros_like(advantages))
+    return advantages_of(ranked_groups(rewards, labels, keys, rule), rewards, objective)

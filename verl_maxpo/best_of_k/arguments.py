@@ -13,7 +13,7 @@ Rewards = Tensor | np.ndarray[Any, Any] | list[Any] | tuple[Any, ...]
 
 
 def checked_k(k: int) -> int:
-    """Return k as an int; TypeError if it is none, ValueError below 1."""
+    """Return k as an int; TypeError if it is not an integer, ValueError below 1."""
     if isinstance(k, (bool, np.bool_)):
         raise TypeError(f"k must be an integer, got {k!r}")
     try:
@@ -25,16 +25,16 @@ def checked_k(k: int) -> int:
     return k
 
 
-def checked_rewards(rewards: Rewards) -> Tensor:
+def checked_rewards(rewards: Rewards, name: str = "rewards") -> Tensor:
     """Return real rewards ``[..., n]`` as a tensor, integers and booleans in the default dtype.
 
     Raises:
-        TypeError: They are no real numbers.
+        TypeError: They are not real numbers.
         ValueError: A reward is NaN or infinite (the message names where), or there is no dimension of samples.
     """
-    tensor = _as_tensor(rewards)
+    tensor = _as_tensor(rewards, name)
     if tensor.dim() == 0:
-        raise ValueError(f"rewards must have a dimension of samples, got the single number {tensor.item()}")
+        raise ValueError(f"{name} must have a dimension of samples, got the single number {tensor.item()}")
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.get_default_dtype())
     finite = tensor.isfinite()
@@ -42,7 +42,7 @@ def checked_rewards(rewards: Rewards) -> Tensor:
         where = (~finite).nonzero()
         shown = ", ".join(str(index[0] if len(index) == 1 else tuple(index)) for index in where[:8].tolist())
         raise ValueError(
-            f"rewards must be finite, got {len(where)} NaN or infinite of {finite.numel()}, at {shown}"
+            f"{name} must be finite, got {len(where)} NaN or infinite of {finite.numel()}, at {shown}"
             f"{', ...' if len(where) > 8 else ''}: fix the reward function that returned them"
         )
     return tensor
@@ -59,7 +59,7 @@ def checked_result(values: Tensor, rewards: Tensor) -> Tensor:
     return result
 
 
-def _as_tensor(rewards: Rewards) -> Tensor:
+def _as_tensor(rewards: Rewards, name: str) -> Tensor:
     if isinstance(rewards, Tensor):
         tensor = rewards
     else:
@@ -67,7 +67,7 @@ def _as_tensor(rewards: Rewards) -> Tensor:
             # A copy: the array may be read-only or run backwards.
             tensor = torch.tensor(np.ascontiguousarray(rewards) if isinstance(rewards, np.ndarray) else rewards)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"rewards must be a tensor, an array or lists of numbers: {error}") from None
+            raise TypeError(f"{name} must be a tensor, an array or lists of numbers: {error}") from None
     if tensor.is_complex():
-        raise TypeError(f"rewards must be real numbers, got {tensor.dtype}")
+        raise TypeError(f"{name} must be real numbers, got {tensor.dtype}")
     return tensor

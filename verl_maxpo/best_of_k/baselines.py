@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class RankWeights(NamedTuple):
@@ -30,11 +31,14 @@ class RankWeights(NamedTuple):
         below: Of the gaps below a sample's rank, ``[n - 1]``, float64.
         above: Of the gaps above it, ``[n - 1]``, float64.
         lowest: Of the group's smallest reward; 0 makes the advantage independent of a constant in the rewards.
+        tied: n times the chance that the best of the others has a rank of at most 0 .. n - 1, ``[n]``, for tied scores;
+            0 where the baseline has no such reading.
     """
 
     below: Tensor
     above: Tensor
     lowest: float = 0.0
+    tied: Tensor | float = 0.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def best_rank_probability(n: int, k: int, device: torch.device) -> Tensor:
 
 def _l2o(n: int, k: int, rho: Tensor) -> RankWeights:
     rank = torch.arange(1, n, dtype=rho.dtype, device=rho.device)
-    return RankWeights(below=rank * rho[:-1] / (n - k), above=(rank - n) * rho[:-1] / (n - k))
+    below = rank * rho[:-1] / (n - k)  # the chance itself: C(j, k)/C(n-1, k)
+    return RankWeights(below, above=(rank - n) * rho[:-1] / (n - k), tied=pad(n / k * below, (1, 0)))
 
 
 def _group_mean(n: int, k: int, rho: Tensor) -> RankWeights:
@@ -116,9 +121,9 @@ def l2o_over_all_k(n: int, scale_by_k: bool, device: torch.device) -> RankWeight
     The first is MaxRL's advantage (arXiv:2602.02710) of the event "better than g₍ⱼ₎", added up over the gaps j.
     """
     rank = torch.arange(1, n, dtype=torch.float64, device=device)
-    if scale_by_k:
-        return RankWeights(below=rank / (n - rank), above=torch.full_like(rank, -1.0))
     harmonic = (1 / (n - rank)).cumsum(0)
+    if scale_by_k:
+        return RankWeights(rank / (n - rank), above=torch.full_like(rank, -1.0), tied=pad(n * harmonic, (1, 0)))
     below = harmonic / harmonic[-1]
     return RankWeights(below=below, above=(rank - n) / rank * below)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from verl_maxpo.best_of_k.arguments import checked_k
 from verl_maxpo.best_of_k.baselines import BASELINES, RankWeights, best_rank_probability, l2o_over_all_k
+from verl_maxpo.best_of_k.groups import Rule
 
 K = int | Sequence[int] | str  # the string "all"
 
@@ -93,6 +94,23 @@ class Objective:
             return 1
         return min(k for k, weight in zip(self.k, self.weights, strict=True) if weight > 0)
 
+    def shares(self) -> list[tuple[int, float]]:
+        """Return each k, not "all", with what its advantage q_i − M_k(S−i) is multiplied by."""
+        assert self.k != "all"
+        return [(k, w * k if self.scale_by_k else w) for k, w in zip(self.k, self.weights, strict=True) if w]
+
+    def check_rule(self, rule: Rule) -> None:
+        """Raise ValueError if its options have no reading for a rule."""
+        if rule == "reward":
+            return
+        if self.baseline != "l2o":
+            raise ValueError(f"baseline must be 'l2o' unless the reward decides, got {self.baseline!r}")
+        if self.normalize is not None:
+            raise ValueError(f"normalize must be null unless the reward decides, got {self.normalize!r}")
+        if self.k == "all" and (rule == "vote" or not self.scale_by_k):
+            what = "with votes" if rule == "vote" else "with a score and scale_by_k=false"
+            raise ValueError(f"k must be an integer or some integers {what}, got 'all'")
+
     def check_group(self, n: int) -> None:
         """Raise ValueError if groups of n are too small to have an advantage."""
         if n < self.smallest_group:
@@ -110,12 +128,13 @@ def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeig
     if objective.k == "all":
         return l2o_over_all_k(n, objective.scale_by_k, device)
     weights_of = BASELINES[objective.baseline].rank_weights
-    rows = [weights_of(n, k, best_rank_probability(n, k, device)) for k in objective.k]
-    shares = [w * k if objective.scale_by_k else w for w, k in zip(objective.weights, objective.k, strict=True)]
-    below, above = torch.zeros(2, n - 1, dtype=torch.float64, device=device)
-    for share, row in zip(shares, rows, strict=True):
-        below, above = below + share * row.below, above + share * row.above
-    return RankWeights(below, above, sum(share * row.lowest for share, row in zip(shares, rows, strict=True)))
+    below, above, tied = (torch.zeros(size, dtype=torch.float64, device=device) for size in (n - 1, n - 1, n))
+    lowest = 0.0
+    for k, share in objective.shares():
+        row = weights_of(n, k, best_rank_probability(n, k, device))
+        below, above, lowest = below + share * row.below, above + share * row.above, lowest + share * row.lowest
+        tied = tied + share * row.tied
+    return RankWeights(below, above, lowest, tied)
 
 
 @lru_cache(maxsize=64)

@@ -13,12 +13,12 @@ import torch
 from scipy.stats import hypergeom
 from torch import Tensor
 
-from verl_maxpo.best_of_k.advantages import ranked_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
+from verl_maxpo.best_of_k.estimates import max_at_k
 from verl_maxpo.best_of_k.groups import ranked_groups
 from verl_maxpo.best_of_k.kinds import KINDS, kinds_of_groups
-from verl_maxpo.best_of_k.max_at_k import max_at_k
 from verl_maxpo.best_of_k.objectives import Objective
+from verl_maxpo.best_of_k.ranks import ranked_advantages
 from verl_maxpo.evaluate.dumps import Run, Samples
 from verl_maxpo.evaluate.remarks import remarks
 from verl_maxpo.evaluate.results import step_order
@@ -158,8 +158,7 @@ def _advice(rows: list[Choice]) -> str:
 
 
 def _ranked(batch: Samples) -> list[Tensor]:
-    labels = torch.from_numpy(batch.labels)
-    return ranked_groups(torch.from_numpy(batch.score), labels, labels.bincount())
+    return [groups.rewards for groups in ranked_groups(torch.from_numpy(batch.score), torch.from_numpy(batch.labels))]
 
 
 def _subsampled(name: str, batches: list[Samples], n: int, notes: list[str]) -> list[_Weighted]:
@@ -183,14 +182,16 @@ def _subsampled(name: str, batches: list[Samples], n: int, notes: list[str]) -> 
 
 
 def _choice(name: str, n: int, k: int, groups: list[_Weighted]) -> Choice:
-    objective = Objective.of(k)
-    kinds = [kinds_of_groups(ranked, objective) for ranked, _ in groups]
     usable = [(ranked, weights) for ranked, weights in groups if ranked.shape[1] >= k]
     best = _mean([max_at_k(ranked, k) for ranked, _ in usable], usable)
     advantages = {
         baseline: [_advantages(ranked, Objective.of(k, baseline=baseline)) for ranked, _ in groups]
         for baseline in BASELINES
     }
+    kinds = [
+        kinds_of_groups(ranked, found, Objective.of(k))
+        for (ranked, _), found in zip(groups, advantages["l2o"], strict=True)
+    ]
     return Choice(
         dump=name,
         n=n,

@@ -15,15 +15,12 @@ from verl_maxpo.evaluate.estimates import (
     Ints,
     by_prompt,
     g_pass_at_k_by_prompt,
-    majority_at_k_by_prompt,
-    max_at_k_by_prompt,
     mean_interval,
     paired_proportion_interval,
     pass_at_k_by_prompt,
     pass_hat_k_by_prompt,
     proportion_interval,
-    selected_at_k,
-    verl_best_at_k,
+    verl_best_at_k_by_prompt,
 )
 from verl_maxpo.evaluate.names import without_seed
 from verl_maxpo.evaluate.remarks import remarks
@@ -196,18 +193,18 @@ def _evaluate(
     missing = np.repeat(np.arange(len(sizes)), np.maximum((comparison.n or 0) - sizes, 0))
     scored = _columns(samples, "score", missing[:0])
     judged = scored if fields.correctness is None else _columns(samples, fields.correctness, missing)
-    metrics = {VERL: by_prompt(verl_best_at_k, ks, *judged[:2])}
+    metrics = {VERL: verl_best_at_k_by_prompt(ks, *judged[:2])}
     if fields.rewards:
-        metrics[MAX] = max_at_k_by_prompt(*scored[:2], ks)
+        metrics[MAX] = by_prompt(ks, *scored[:2])
     counts = None
     if fields.correctness is not None:
         sizes, counts = np.bincount(judged[0]), np.bincount(*judged[:2]).astype(np.int64)
         metrics |= _of_counts(sizes, counts, ks)
     if fields.answers:
-        metrics[MAJORITY] = majority_at_k_by_prompt(judged[0], judged[2], judged[1], ks)
+        metrics[MAJORITY] = by_prompt(ks, *judged[:2], judged[2] - 1, "vote")
     if fields.select_by not in (None, VOTE):
         labels, values, _, selector = scored if fields.rewards else judged
-        metrics[SELECTED] = by_prompt(selected_at_k, ks, labels, values, selector)
+        metrics[SELECTED] = by_prompt(ks, labels, values, selector, "score")
     if fields.select_by:
         best = PASS if fields.correctness and (fields.select_by == VOTE or not fields.rewards) else MAX
         chosen = metrics[MAJORITY if fields.select_by == VOTE else SELECTED]

@@ -6,9 +6,7 @@ k samples; the estimate of a data source is the mean over the prompts with n >= 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-from math import ceil, comb
+from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import hypergeom
 from scipy.stats import t as student_t
+from torch import Tensor
 
-from verl_maxpo.best_of_k.groups import rows_by_size
-from verl_maxpo.best_of_k.max_at_k import max_at_k
+from verl_maxpo.best_of_k.estimates import value_of
+from verl_maxpo.best_of_k.groups import Groups, Rule, ranked_groups, score_keys
 from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
 #: Largest group for which majority votes are exact, and the number of random draws beyond, of all prompts together.
-EXACT_VOTES, DRAWS = 32, 100_000
+EXACT_VOTES, DRAWS = 256, 100_000
 
 
 class Interval(NamedTuple):
@@ -92,43 +90,56 @@ def g_pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int, tau: float) -> Flo
 
 
 def by_prompt(
-    estimate: Callable[..., Floats], ks: list[int], labels: Ints, *columns: NDArray[Any]
+    ks: list[int], labels: Ints, rewards: Floats, keys: NDArray[Any] | None = None, rule: Rule = "reward"
 ) -> dict[int, Floats]:
-    """Apply an estimate to each prompt.
+    """Estimate the value of k responses of each prompt without bias: max@k, or by another rule selected@k or maj@k.
 
     Args:
-        estimate: Takes the columns as ``[prompts, n]`` and k, and returns ``[prompts]``.
         ks: At least 1 each.
         labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
-        columns: Values of each sample, shape ``[samples]``.
+        rewards: Finite, shape ``[samples]``.
+        keys: For ``rule="score"`` the scores, NaN being the least; for ``rule="vote"`` numbers of the answers, -1 for
+            none, which does not vote (where nobody does, the value is 0); shape ``[samples]``. Exact up to n = 256;
+            beyond that the mean over 100,000 random draws shared by the prompts, at least 32 each.
+        rule: What one of k responses is chosen by, ties at random.
 
     Returns:
         For each k shape ``[P]``, NaN for prompts with fewer than k samples.
     """
-    tensor = torch.from_numpy(labels)
+    by = None if keys is None else torch.from_numpy(keys)
+    by = score_keys(by) if by is not None and rule == "score" else by
     values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
-    for rows in (rows.numpy() for rows in rows_by_size(tensor, tensor.bincount())):
-        dense = [column[rows] for column in columns]
+    for groups in ranked_groups(torch.from_numpy(rewards), torch.from_numpy(labels), by, rule):
+        n = groups.keys.shape[1]
         for k in ks:
-            if k <= rows.shape[1]:
-                values[k][labels[rows[:, 0]]] = estimate(*dense, k)
+            if k <= n:
+                estimate = _drawn_votes if rule == "vote" and n > EXACT_VOTES else value_of
+                values[k][groups.labels] = estimate(groups, k)
     return values
 
 
-def max_at_k_by_prompt(labels: Ints, scores: Floats, ks: list[int]) -> dict[int, Floats]:
-    """Estimate max@k of each prompt without bias, see :func:`by_prompt`."""
-    return by_prompt(lambda dense, k: max_at_k(dense, k).numpy(), ks, labels, scores)
+def _drawn_votes(groups: Groups, k: int) -> Tensor:
+    """Estimate maj@k of large groups from random subsets, with a fixed seed."""
+    generator = np.random.default_rng(0)
+    found = []
+    for keys, rewards in zip(groups.keys.numpy(), groups.rewards.numpy(), strict=True):
+        _, answer, votes = np.unique(keys[keys >= 0], return_inverse=True, return_counts=True)
+        accuracy = np.bincount(answer, weights=rewards[keys >= 0]) / votes
+        sizes = [*votes, (keys < 0).sum()]
+        drawn = generator.multivariate_hypergeometric(sizes, k, size=max(32, DRAWS // len(groups.keys)))[:, :-1]
+        wins = (drawn == drawn.max(axis=1, keepdims=True, initial=0)) & (drawn > 0)
+        found.append(float((wins @ accuracy / np.maximum(wins.sum(axis=1), 1)).mean()))
+    return torch.tensor(found, dtype=torch.float64)
 
 
-def selected_at_k(rewards: Floats, scores: Floats, k: int) -> Floats:
-    """Estimate the reward of the one of k responses that has the largest score, NaN being the least, ties at random."""
-    scores = np.nan_to_num(scores, nan=-np.inf)
-    same = scores[..., :, None] == scores[..., None, :]
-    shared = (same @ rewards[..., None])[..., 0] / same.sum(axis=-1)
-    ranked = np.take_along_axis(shared, scores.argsort(axis=-1), axis=-1)
-    n = scores.shape[-1]
-    value: Floats = ranked @ np.diff([comb(j, k) / comb(n, k) for j in range(n + 1)])
-    return value
+def verl_best_at_k_by_prompt(ks: list[int], labels: Ints, scores: Floats) -> dict[int, Floats]:
+    """Compute :func:`verl_best_at_k` of each prompt, as :func:`by_prompt`."""
+    values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
+    for groups in ranked_groups(torch.from_numpy(scores), torch.from_numpy(labels)):
+        for k in ks:
+            if k <= groups.rewards.shape[1]:
+                values[k][groups.labels] = verl_best_at_k(groups.rewards.numpy(), k)
+    return values
 
 
 def verl_best_at_k(scores: Floats, k: int) -> Floats:
@@ -141,87 +152,6 @@ def verl_best_at_k(scores: Floats, k: int) -> Floats:
     n = scores.shape[-1]
     value: Floats = np.sort(scores, axis=-1) @ np.diff((np.arange(n + 1) / n) ** k)
     return value
-
-
-def majority_at_k_by_prompt(labels: Ints, answers: Ints, correct: Floats, ks: list[int]) -> dict[int, Floats]:
-    """Compute the expected accuracy of the majority vote over k of a prompt's samples, drawn without replacement.
-
-    The answer with the most votes wins; of several, each with the same probability (verl's metric ``maj@k`` takes the
-    first, which for samples in random order is the same). It is right as often as the samples that gave it. Samples
-    without an answer do not vote; where nobody does, the value is 0.
-
-    Exact for prompts with n <= 32, and for k <= 2. Otherwise the mean over random draws with a
-    fixed seed: 100,000 shared by all prompts and at least 32 for each, so that the standard error of the mean over
-    prompts is at most .0016.
-
-    Args:
-        labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
-        answers: Answer of each sample, any number that tells answers apart, 0 for none, shape ``[samples]``.
-        correct: 0 or 1 for each sample, shape ``[samples]``.
-        ks: At least 1 each.
-
-    Returns:
-        For each k shape ``[P]``, in [0, 1], NaN for prompts with fewer than k samples.
-    """
-    values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
-    generator = np.random.default_rng(0)
-    order = np.argsort(labels, kind="stable")
-    prompts = np.split(order, np.cumsum(np.bincount(labels))[:-1])
-    draws = max(32, DRAWS // len(prompts))
-    for prompt, rows in enumerate(prompts):
-        voting = rows[answers[rows] != 0]
-        blank = len(rows) - len(voting)
-        _, answer, votes = np.unique(answers[voting], return_inverse=True, return_counts=True)
-        accuracy = np.bincount(answer, weights=correct[voting]) / votes
-        usable = [k for k in ks if k <= len(rows)]
-        if len(rows) <= EXACT_VOTES:
-            exact = _exact_majority(tuple(sorted(zip(votes.tolist(), accuracy.tolist(), strict=True))), blank)
-            of_prompt = [exact[k - 1] for k in usable]
-        else:
-            of_prompt = [_drawn_majority(votes, accuracy, blank, k, draws, generator) for k in usable]
-        for k, value in zip(usable, of_prompt, strict=True):
-            values[k][prompt] = value
-    return values
-
-
-def _drawn_majority(
-    votes: Ints, accuracy: Floats, blank: int, k: int, draws: int, generator: np.random.Generator
-) -> float:
-    if k == 1 or len(votes) == 0 or (k == 2 and not blank):
-        return float(votes @ accuracy / (votes.sum() + blank))
-    drawn = generator.multivariate_hypergeometric([*votes, blank], k, size=draws)[:, :-1]
-    wins = (drawn == drawn.max(axis=1, keepdims=True)) & (drawn > 0)
-    return float((wins @ accuracy / np.maximum(wins.sum(axis=1), 1)).mean())
-
-
-@lru_cache(maxsize=1 << 14)
-def _exact_majority(answers: tuple[tuple[int, float], ...], blank: int) -> list[float]:
-    """Compute the majority's expected accuracy for k = 1 to n, from the votes and accuracy of each answer.
-
-    For every number t of votes that may win, subsets are counted by their size and the number r of answers that have t
-    votes, all others having fewer: Π_i (Σ_{s<t} C(n_i, s) x^s + C(n_i, t) x^t y),
-    together with the same count weighted by the accuracies of the r. Any number of the ``blank`` is in a subset.
-    """
-    n = sum(votes for votes, _ in answers) + blank
-    accuracy = np.zeros(n + 1)
-    for t in range(1, max((votes for votes, _ in answers), default=0) + 1):
-        counted = np.zeros((2, n + 1, n // t + 2))  # subsets, and the same times the accuracies; by size, by r
-        counted[0, : blank + 1, 0] = [comb(blank, s) for s in range(blank + 1)]
-        for votes, right in answers:
-            counted = _with_answer(counted, votes, right, t)
-        accuracy += (counted[1, :, 1:] / np.arange(1, n // t + 2)).sum(axis=1)
-    return [accuracy[k] / comb(n, k) for k in range(1, n + 1)]
-
-
-def _with_answer(counted: Floats, votes: int, right: float, t: int) -> Floats:
-    more = np.zeros_like(counted)
-    for s in range(min(votes + 1, t)):
-        more[:, s:] += comb(votes, s) * counted[:, : counted.shape[1] - s]
-    if votes >= t:
-        ways, credit = comb(votes, t) * counted[:, :-t, :-1]
-        more[0, t:, 1:] += ways
-        more[1, t:, 1:] += credit + right * ways
-    return more
 
 
 def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | None:

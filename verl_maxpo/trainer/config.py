@@ -1,4 +1,4 @@
-"""The options under ``algorithm.maxpo``, and the check of a whole verl configuration before anything is loaded."""
+"""The options under ``algorithm.maxpo``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from verl_maxpo.best_of_k.groups import Rule
 from verl_maxpo.best_of_k.objectives import Objective
-from verl_maxpo.trainer import ESTIMATOR_NAME, hooks
-from verl_maxpo.trainer.unscored import drops_unscored
+from verl_maxpo.trainer.reward_info import rule_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,9 @@ class MaxPOConfig:
             such as `[1,8]` optimises the weighted sum. `all` optimises every k below n with weight 1/k, for 0/1
             rewards MaxRL. `{0: 8, 150: 1}` is a schedule: that k (a list or `all` too) from that step of the trainer
             on (quote it in a shell).
+        select_by: How one of K responses is chosen when you deploy: `reward`, the largest (max@K); the name of a value
+            in `reward_extra_info`, such as a judge's score, the largest (ties at random); or `vote`, the most frequent
+            `answer`.
         weights: With several k, the weight of each, such as `[0.25,0.75]`; they sum to 1. Equal if not given.
         baseline: What the advantage is measured against: MaxPO's `l2o`, or `loo_minus_one`, `loo`, `none`,
             `group_mean`.
@@ -32,6 +35,7 @@ class MaxPOConfig:
     """
 
     k: Any
+    select_by: str = "reward"
     weights: Sequence[float] | None = None
     baseline: str = "l2o"
     normalize: str | None = None
@@ -39,6 +43,10 @@ class MaxPOConfig:
     objectives: dict[int, Objective] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.select_by, str) or not self.select_by:
+            raise ValueError(
+                f"algorithm.maxpo.select_by must be reward, vote or a name in reward_extra_info, got {self.select_by!r}"
+            )
         k = _parsed(self.k)
         if isinstance(k, Mapping) and self.weights is not None and len(k) > 1:
             raise ValueError(
@@ -50,9 +58,15 @@ class MaxPOConfig:
         for step, one in entries.items():
             try:
                 objectives[step] = Objective.of(one, self.weights, self.baseline, self.normalize, self.scale_by_k)
+                objectives[step].check_rule(self.rule)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"algorithm.maxpo.{error}{_from_step(step, entries)}") from None
+                raise ValueError(f"algorithm.maxpo.{error}{from_step(step, entries)}") from None
         object.__setattr__(self, "objectives", objectives)
+
+    @property
+    def rule(self) -> Rule:
+        """How one of k responses is chosen."""
+        return rule_of(self.select_by)
 
     def objective_at(self, step: int | None) -> Objective:
         """Return what is optimised in a step; ValueError where ``k`` is a schedule and the step is not known."""
@@ -91,62 +105,6 @@ class MaxPOConfig:
         return cls(**options)
 
 
-def check_algorithm(config: Any) -> None:
-    """Check that a run with verl's ``config`` can use its options for max@K, before any model is loaded.
-
-    Raises:
-        ValueError: It cannot; the message names the key, what came and the fix.
-    """
-    is_ours = config.algorithm.adv_estimator == ESTIMATOR_NAME
-    if drops_unscored(config):
-        _check_unscored(config, is_ours)
-    if not is_ours:
-        return
-    options = MaxPOConfig.from_algorithm(config.algorithm)
-    if OmegaConf.select(config, "critic.enable"):
-        raise ValueError(
-            "critic.enable=true trains a critic that algorithm.adv_estimator=maxpo does not use: remove it or choose "
-            "algorithm.adv_estimator=gae"
-        )
-    n = config.actor_rollout_ref.rollout.n
-    for step, objective in options.objectives.items():
-        _check_group(objective, n, _from_step(step, options.objectives))
-    if len(options.objectives) > 1:
-        _check_hook(config, f"algorithm.maxpo.k={options.k} is a schedule, which", "use one k")
-
-
-def _check_group(objective: Objective, n: int, when: str) -> None:
-    k = objective.k if objective.k == "all" else max(objective.k)
-    if n < objective.smallest_group:
-        raise ValueError(
-            f"algorithm.maxpo.k={k} needs groups of at least {objective.smallest_group} responses, got "
-            f"actor_rollout_ref.rollout.n={n}{when}: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
-        )
-    if objective.baseline == "group_mean" and objective.smallest_k == n:
-        raise ValueError(
-            f"algorithm.maxpo.baseline=group_mean gives zero advantages where algorithm.maxpo.k={k} is "
-            f"actor_rollout_ref.rollout.n={n}{when}: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
-        )
-
-
-def _check_unscored(config: Any, is_ours: bool) -> None:
-    what = "reward.reward_kwargs.unscored=drop"
-    if not is_ours:
-        raise ValueError(
-            f"{what} needs algorithm.adv_estimator=maxpo, got {config.algorithm.adv_estimator}, which would count the "
-            "rewards of unscored responses in their groups: use reward.reward_kwargs.unscored=zero"
-        )
-    _check_hook(config, what, "use reward.reward_kwargs.unscored=zero")
-
-
-def _check_hook(config: Any, what: str, otherwise: str) -> None:
-    """Check that the trainer tells the estimator about its steps."""
-    if not OmegaConf.select(config, "trainer.use_v1", default=True):
-        raise ValueError(f"{what} needs verl's V1 trainer, got trainer.use_v1=false: remove that or {otherwise}")
-    if not hooks.shows_steps():
-        raise ValueError(f"{what} needs a hook that this version of verl does not take (see the warning): {otherwise}")
-
-
 def _parsed(k: Any) -> Any:
     """Read a k from the command line or a configuration: ``'[1,8]'`` in quotes is the list."""
     if isinstance(k, (DictConfig, ListConfig)):
@@ -170,5 +128,6 @@ def _checked_schedule(schedule: Mapping[Any, Any]) -> dict[int, Any]:
     return {step: _parsed(schedule[step]) for step in sorted(steps)}
 
 
-def _from_step(step: int, schedule: Mapping[int, Any]) -> str:
+def from_step(step: int, schedule: Mapping[int, Any]) -> str:
+    """Say from which step on, for errors about a schedule."""
     return f" from step {step}" if len(schedule) > 1 else ""

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from verl_maxpo.best_of_k.advantages import labelled_max_at_k_advantages
+from verl_maxpo.best_of_k.advantages import advantages_of
 from verl_maxpo.best_of_k.arguments import checked_rewards
-from verl_maxpo.best_of_k.groups import group_labels
+from verl_maxpo.best_of_k.groups import Groups, group_labels, ranked_groups
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer.config import MaxPOConfig
 from verl_maxpo.trainer.metrics import PREFIX, k_metrics, training_metrics
+from verl_maxpo.trainer.reward_info import keys_of
 from verl_maxpo.trainer.step import Sessions, TrainerStep, current_step, sessions_of
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,9 @@ def compute_maxpo_outcome_advantage(
 ) -> tuple[Tensor, Tensor]:
     """Compute MaxPO's advantage of every response, as verl asks its estimators to.
 
-    With A_i from :func:`verl_maxpo.grouped_max_at_k_advantages` of the responses' summed rewards, token t of response i
-    gets A_i where ``response_mask[i, t]`` is set and 0 elsewhere. See arXiv:2606.06080 and ``docs/mathematics.md``.
+    With A_i from :func:`verl_maxpo.grouped_max_at_k_advantages` of the responses' summed rewards (or for a judge's
+    scores or votes, by ``algorithm.maxpo.select_by``), token t of response i gets A_i where ``response_mask[i, t]`` is
+    set and 0 elsewhere. See arXiv:2606.06080 and ``docs/mathematics.md``.
 
     A response without any token in its mask was rejected or never generated: it does not count in its group. A group
     that is too small for k, for that reason or because rollouts failed, has no max@k advantage: it gets zeros, and a
@@ -72,9 +74,10 @@ def compute_maxpo_outcome_advantage(
     batch = _Batch.of(token_level_rewards, response_mask, index, step)
     _check_group_sizes(batch, objective)
     _warn_about(objective, config or {}, batch)
-    advantages = _advantages(batch, objective)
+    batches = _ranked(batch, options)
+    advantages = advantages_of(batches, batch.rewards, objective)
     if step is not None:
-        _record_metrics(step, batch, advantages, objective)
+        _record_metrics(step, batch, batches, advantages, objective)
     if batch.sessions is not None:
         advantages = advantages[batch.sessions.of_row]
     # Most of the time of a call. Converting the integer mask first is faster than a product of mixed types.
@@ -92,6 +95,7 @@ class _Batch:
         counts: Whether a response counts in its group, having any token, ``[responses]``.
         sizes: Responses of each group that count, ``[groups]``.
         delivered: Responses of each group with those that do not count; 0 for padding, ``[groups]``.
+        chosen_by: The score or the answer of each response, None where the trainer does not tell, ``[responses]``.
         sessions: The sessions, None where a response is a row.
     """
 
@@ -100,6 +104,7 @@ class _Batch:
     counts: Tensor
     sizes: Tensor
     delivered: Tensor
+    chosen_by: list[Any] | None
     sessions: Sessions | None
 
     @classmethod
@@ -113,6 +118,7 @@ class _Batch:
             step = None
         has_tokens = _has_tokens(response_mask)
         is_padding = _is_padding(step, has_tokens, labels)
+        chosen_by = list(step.chosen_by) if step is not None and step.chosen_by is not None else None
         sessions = _sessions(step, rewards.device)
         if sessions is None:
             counts = has_tokens
@@ -121,9 +127,10 @@ class _Batch:
             rewards, labels, is_padding = (of_row[sessions.final_row] for of_row in (rewards, labels, is_padding))
             counts = torch.zeros_like(is_padding)
             counts[sessions.of_row[has_tokens]] = True
+            chosen_by = chosen_by and [chosen_by[row] for row in sessions.final_row.tolist()]
         groups = int(labels.max()) + 1 if len(labels) else 0
         sizes, delivered = _sizes(labels, counts, groups), _sizes(labels, ~is_padding, groups)
-        return cls(rewards, labels, counts, sizes, delivered, sessions)
+        return cls(rewards, labels, counts, sizes, delivered, chosen_by, sessions)
 
     @property
     def largest_group(self) -> int:
@@ -131,16 +138,17 @@ class _Batch:
         return int(self.delivered.max()) if len(self.delivered) else 0
 
 
-def _advantages(batch: _Batch, objective: Objective) -> Tensor:
-    """Return the advantage of each response, 0 for those that do not count."""
-    counts = batch.counts
-    if counts.all():  # the usual case, for which nothing need be copied
-        return labelled_max_at_k_advantages(batch.rewards, batch.labels, batch.sizes, objective)
-    advantages = torch.zeros_like(batch.rewards)
-    advantages[counts] = labelled_max_at_k_advantages(
-        batch.rewards[counts], batch.labels[counts], batch.sizes, objective
-    )
-    return advantages
+def _ranked(batch: _Batch, options: MaxPOConfig) -> list[Groups]:
+    """Return the groups of the responses that count, ranked by the rule of the options."""
+    if options.rule == "reward":
+        return ranked_groups(batch.rewards, batch.labels, counts=batch.counts)
+    if batch.chosen_by is None:
+        raise ValueError(
+            f"algorithm.maxpo.select_by={options.select_by} needs what the rewards say of each response, and only "
+            "verl's V1 trainer tells: use trainer.use_v1=true or algorithm.maxpo.select_by=reward"
+        )
+    keys = keys_of(batch.chosen_by, options.rule, batch.counts)
+    return ranked_groups(batch.rewards, batch.labels, keys, options.rule, batch.counts)
 
 
 def _sizes(labels: Tensor, counts: Tensor, groups: int) -> Tensor:
@@ -190,18 +198,15 @@ def _check_prompts(sessions: Sessions, labels: Tensor, index: np.ndarray[Any, An
         )
 
 
-def _record_metrics(step: TrainerStep, batch: _Batch, advantages: Tensor, objective: Objective) -> None:
-    counts, is_group = batch.counts, batch.delivered > 0
-    emptied = int((is_group & (batch.sizes == 0)).sum())
-    step.metrics.update(
-        training_metrics(
-            batch.rewards[counts], advantages[counts], batch.labels[counts], batch.sizes, objective, emptied
-        )
-    )
+def _record_metrics(
+    step: TrainerStep, batch: _Batch, batches: list[Groups], advantages: Tensor, objective: Objective
+) -> None:
+    emptied = int(((batch.delivered > 0) & (batch.sizes == 0)).sum())
+    step.metrics.update(training_metrics(batches, advantages, objective, emptied))
     step.metrics.update(k_metrics(objective, batch.largest_group))
     delivered = int(batch.delivered.sum())
     if delivered:
-        step.metrics[f"{PREFIX}/responses/left_out"] = 1 - int(counts.sum()) / delivered
+        step.metrics[f"{PREFIX}/responses/left_out"] = 1 - int(batch.counts.sum()) / delivered
 
 
 _undersized: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""The hooks on verl's trainers: the estimator sees their steps, validation estimates pass@k."""
+"""How verl finds the estimator, and the hooks on its trainers, for steps and for validation."""
 
 from __future__ import annotations
 
@@ -13,36 +13,59 @@ import wrapt
 
 from verl_maxpo.guards import expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
+from verl_maxpo.trainer.config import MaxPOConfig
+from verl_maxpo.trainer.estimator import compute_maxpo_outcome_advantage
 from verl_maxpo.trainer.metrics import PREFIX
+from verl_maxpo.trainer.reward_info import chosen_by, drop_unscored, drops_unscored, reward_infos
 from verl_maxpo.trainer.step import TrainerStep, trainer_step
-from verl_maxpo.trainer.unscored import drop_unscored, drops_unscored
-from verl_maxpo.trainer.validation import switched_on, validation_metrics
+from verl_maxpo.trainer.validation import current_select_by, switched_on, validation_metrics
 
 logger = logging.getLogger(__name__)
 
 TRAINER = "verl.trainer.ppo.v1.trainer_base"
 
-#: The trainers whose steps the estimator sees.
-_SHOWN: set[str] = set()
+#: The modules of trainers whose steps the estimator sees.
+_hooked: set[str] = set()
 
 
-def install() -> None:
+def register() -> None:
+    """Register the estimator, and the hooks on the trainers; a name that is taken is reported and left alone."""
+    from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY, register_adv_est
+
+    registered = ADV_ESTIMATOR_REGISTRY.get(ESTIMATOR_NAME)
+    if registered is None:
+        register_adv_est(ESTIMATOR_NAME)(compute_maxpo_outcome_advantage)
+        _install()
+    elif _full_name(registered) != _full_name(compute_maxpo_outcome_advantage):
+        logger.warning(
+            "the advantage estimator %r is already %s and stays that: verl-maxpo's is not registered",
+            ESTIMATOR_NAME,
+            _full_name(registered),
+        )
+
+
+def _full_name(function: Callable[..., object]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _install() -> None:
     """Apply the hooks when verl's trainers are imported."""
+    wrapt.register_post_import_hook(show_select_by, TRAINER)
     wrapt.register_post_import_hook(show_trainer_step, TRAINER)
     for trainer in (TRAINER, "verl.trainer.ppo.ray_trainer"):
         wrapt.register_post_import_hook(add_validation_metrics, trainer)
 
 
-def shows_steps() -> bool:
-    """Tell whether this version of verl lets the estimator see the steps of its V1 trainer."""
+def sees_steps() -> bool:
+    """Tell whether the estimator sees the steps of verl's V1 trainer, which a changed verl may not allow."""
     import_module(TRAINER)
-    return TRAINER in _SHOWN
+    return TRAINER in _hooked
 
 
 def show_trainer_step(module: ModuleType) -> None:
     """Let maxpo see the step that the trainer computes advantages for.
 
-    Training works without, so that a verl that has changed is a warning.
+    Training works without this hook, so a changed verl only warns.
     """
     try:
         expect_parameters(module, "PPOTrainer._compute_advantage", ["self", "batch", "metrics"])
@@ -57,18 +80,46 @@ def show_trainer_step(module: ModuleType) -> None:
         arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
         batch, metrics = arguments["batch"], arguments["metrics"]
         is_padding = [bool(tag.get("is_padding", False)) for tag in batch.tags]
-        if drops_unscored(instance.config):
-            metrics[f"{PREFIX}/responses/unscored"] = drop_unscored(module.tq, batch, is_padding)
-        with trainer_step(TrainerStep(instance.global_steps, batch.keys, is_padding, metrics)):
+        options, drops = MaxPOConfig.from_algorithm(instance.config.algorithm), drops_unscored(instance.config)
+        chosen = None
+        if drops or options.rule != "reward":
+            fields = {"partition_id": batch.partition_id, "select_fields": ["extra_fields"]}
+            infos = reward_infos(list(module.tq.kv_batch_get(keys=batch.keys, **fields)["extra_fields"]))
+            if drops:
+                metrics[f"{PREFIX}/responses/unscored"] = drop_unscored(module.tq, batch, infos, is_padding)
+            if options.rule != "reward":
+                chosen = chosen_by(infos, is_padding, options.select_by)
+        with trainer_step(TrainerStep(instance.global_steps, batch.keys, is_padding, metrics, chosen)):
             return wrapped(*args, **kwargs)
 
-    _SHOWN.add(module.__name__)
+    _hooked.add(module.__name__)
+
+
+def show_select_by(module: ModuleType) -> None:
+    """Let validation see by what one of k responses is chosen in training."""
+    try:
+        columns = ["self", "data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns"]
+        expect_parameters(module, "PPOTrainer._val_metrics_update", [*columns, "expected_acc_counts"], columns)
+    except RuntimeError as error:
+        logger.warning("%s. Until then validation has no selected@k", error)
+        return
+
+    @wrapt.patch_function_wrapper(module, "PPOTrainer._val_metrics_update")
+    def val_metrics_update(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
+        algorithm = instance.config.algorithm if instance is not None else {}
+        if algorithm.get("adv_estimator") != ESTIMATOR_NAME:
+            return wrapped(*args, **kwargs)
+        token = current_select_by.set(MaxPOConfig.from_algorithm(algorithm).select_by)
+        try:
+            return wrapped(*args, **kwargs)
+        finally:
+            current_select_by.reset(token)
 
 
 def add_validation_metrics(module: ModuleType) -> None:
-    """Add pass@k and max@k to the validation metrics of a trainer, whatever its estimator.
+    """Add pass@k, max@k and maj@k to the validation metrics of a trainer, whatever its estimator.
 
-    Validation works without, so that a verl that has changed, or values that cannot be used, are a warning.
+    Validation works without this hook, so a changed verl or unusable values only warn.
     """
     without = "Until then validation has no pass@k"
     try:
@@ -90,7 +141,7 @@ def add_validation_metrics(module: ModuleType) -> None:
         arguments = inspect.signature(wrapped).bind(*args, **kwargs).arguments
         arguments.pop("seed", None)
         try:
-            ours = validation_metrics(**arguments)
+            ours = validation_metrics(**arguments, select_by=current_select_by.get())
         except (TypeError, ValueError) as error:
             logger.warning("this validation has no pass@k and max@k: %s", error)
             return metrics

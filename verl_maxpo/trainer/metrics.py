@@ -13,35 +13,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verl_maxpo.best_of_k.baselines import best_rank_probability
-from verl_maxpo.best_of_k.groups import ranked_groups
-from verl_maxpo.best_of_k.kinds import shares_of_kinds
+from verl_maxpo.best_of_k.estimates import estimates
+from verl_maxpo.best_of_k.groups import Groups, Rule, by_reward
+from verl_maxpo.best_of_k.kinds import KINDS, kinds_of_groups
 from verl_maxpo.best_of_k.objectives import Objective
 
 PREFIX = "best_of_k"
 
+#: What the estimate of a rule is called, beside that of max@k.
+NAMES: dict[Rule, str] = {"score": "selected", "vote": "maj"}
+
 
 def training_metrics(
-    rewards: Tensor, advantages: Tensor, labels: Tensor, sizes: Tensor, objective: Objective, emptied: int = 0
+    batches: list[Groups], advantages: Tensor, objective: Objective, emptied: int = 0
 ) -> dict[str, float]:
     """Compute the metrics of one batch, by name; none for an empty batch.
 
     Args:
-        rewards: Finite rewards of the responses that count, shape ``[bs]``.
-        advantages: Of the same responses, shape ``[bs]``.
-        labels: Label of each response's group, 0 to G - 1, shape ``[bs]``.
-        sizes: Number of members of each label, shape ``[G]``; labels without members count as no group.
+        batches: The groups of the responses that count, from which the advantages were computed.
+        advantages: Of every response, shape ``[bs]``.
         objective: What is optimised.
         emptied: Number of groups none of whose responses counts; they are undersized.
     """
-    if len(rewards) == 0:
+    if not batches:
         return {}
-    batches = ranked_groups(rewards, labels, sizes)
+    counting = torch.cat([advantages[groups.rows].flatten() for groups in batches]).double()
     values = {
         **_rewards(batches, objective),
-        **_groups(batches, objective, emptied),
-        "advantage/mean": advantages.double().mean(),
-        "advantage/mean_square": advantages.double().square().mean(),
+        **_groups(batches, advantages, objective, emptied),
+        "advantage/mean": counting.mean(),
+        "advantage/mean_square": counting.square().mean(),
     }
     numbers = torch.stack(list(values.values())).tolist()  # one transfer from the device
     return {f"{PREFIX}/{name}": number for name, number in zip(values, numbers, strict=True)}
@@ -53,23 +54,21 @@ def k_metrics(objective: Objective, n: int) -> dict[str, float]:
     return {f"{PREFIX}/k/smallest": objective.smallest_k, f"{PREFIX}/k/largest": largest}
 
 
-def _rewards(batches: list[Tensor], objective: Objective) -> dict[str, Tensor]:
-    largest = max(ranked.shape[-1] for ranked in batches)
+def _rewards(batches: list[Groups], objective: Objective) -> dict[str, Tensor]:
+    largest = max(groups.keys.shape[-1] for groups in batches)
     chosen = set() if objective.k == "all" else {k for k in objective.k if k <= largest}
     powers = {2**exponent for exponent in range(largest.bit_length())}
-    # V_k is linear in the ranked rewards, so that sums over the groups will do.
-    sums = [(len(ranked), ranked.sum(dim=0)) for ranked in batches]
-    values = {}
-    for k in sorted(powers | chosen):
-        enough = [(groups, total) for groups, total in sums if len(total) >= k]
-        value = [k / len(total) * best_rank_probability(len(total), k, total.device) @ total for _, total in enough]
-        values[f"reward@{k}"] = torch.stack(value).sum() / sum(groups for groups, _ in enough)
+    best = estimates([by_reward(groups) for groups in batches], sorted(powers | chosen))
+    values = {f"reward@{k}": value.nanmean() for k, value in best.items()}
+    if name := NAMES.get(batches[0].rule):
+        kept = estimates(batches, sorted(chosen or powers))
+        values |= {f"{name}@{k}": value.nanmean() for k, value in kept.items()}
     return values
 
 
-def _groups(batches: list[Tensor], objective: Objective, emptied: int) -> dict[str, Tensor]:
-    shares = shares_of_kinds(batches, objective)
-    groups = sum(len(ranked) for ranked in batches)
-    shares = {kind: share * groups / (groups + emptied) for kind, share in shares.items()}
-    shares["undersized"] = shares["undersized"] + emptied / (groups + emptied)
+def _groups(batches: list[Groups], advantages: Tensor, objective: Objective, emptied: int) -> dict[str, Tensor]:
+    kinds = [kinds_of_groups(groups.rewards, advantages[groups.rows], objective) for groups in batches]
+    count = sum(len(groups.rows) for groups in batches) + emptied
+    shares = {kind: torch.cat([which[kind] for which in kinds]).double().sum() / count for kind in KINDS}
+    shares["undersized"] = shares["undersized"] + emptied / count
     return {f"groups/{kind}": share for kind, share in shares.items()}

@@ -9,25 +9,29 @@ old is verl's. See ``docs/dynamic_sampling.md``. The only module of this package
 from __future__ import annotations
 
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 import transfer_queue as tq
-from torch import Tensor
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
+from verl_maxpo.best_of_k.advantages import advantages_of
+from verl_maxpo.best_of_k.groups import Rule, ranked_groups
 from verl_maxpo.best_of_k.kinds import kinds_of_groups
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.guards import changed, expect_parameters
 from verl_maxpo.trainer import ESTIMATOR_NAME
 from verl_maxpo.trainer.config import MaxPOConfig
+from verl_maxpo.trainer.reward_info import Info, chosen_by, drops_unscored, is_unscored, keys_of, reward_infos
 from verl_maxpo.trainer.step import sessions_of
-from verl_maxpo.trainer.unscored import COLUMN, UNSCORED, drops_unscored
 
 #: The metric of ``algorithm.filter_groups`` that stands for the reward itself; others are in ``reward_extra_info``.
 REWARD = "reward"
+
+#: The reward of a response, and its score or answer where ``algorithm.maxpo.select_by`` asks for one.
+Response = tuple[float, Any]
 
 #: The methods of verl's replay buffer that are overridden, and their parameters.
 OVERRIDDEN = {
@@ -121,10 +125,12 @@ class _DropsGroupsWithoutSignal(ReplayBuffer):
     def __init__(self, config: Any, **options: Any) -> None:
         super().__init__(**options)
         self._options = _maxpo_options(config)
+        self._select_by = self._options.select_by if self._options else REWARD
         self._drops_unscored = drops_unscored(config)
         self._limit = config.algorithm.filter_groups.max_num_gen_batches
-        self._ranked: dict[str, Tensor] = {}  # ascending rewards of each group in the buffer
-        self._kinds: dict[str, str] = {}  # of the groups to drop
+        self._responses: dict[str, list[Response]] = {}  # of each group in the buffer
+        self._kinds: dict[str, str] = {}  # of these groups
+        self._judged_by: Objective | None = None
         self._step: int | None = None
         self._wanted = 0
         self._selected = 0
@@ -159,42 +165,50 @@ class _DropsGroupsWithoutSignal(ReplayBuffer):
         if partition_id == "val":
             return set(), Counter()
         # Failed groups too: what is left of them may teach, or not.
-        there = self.finished_keys[partition_id] | self.failure_keys[partition_id]
-        known = {uid: ranked for uid, ranked in self._ranked.items() if uid in there}
-        self._ranked = known | self._read(partition_id, there - known.keys())
-        kinds = _kinds(self._ranked, self._objective())
-        self._kinds = {uid: kind for uid, kind in kinds.items() if kind != "signal"}
-        best = [float(self._ranked[uid][-1]) for uid in self._kinds if len(self._ranked[uid])]
-        return set(self._kinds), Counter(best)
+        complete = self.finished_keys[partition_id] | self.failure_keys[partition_id]
+        if self._judged_by != (objective := self._objective()):
+            self._judged_by, self._kinds = objective, {}
+        kept = {uid: responses for uid, responses in self._responses.items() if uid in complete}
+        self._responses = kept | self._read(partition_id, complete - kept.keys())
+        self._kinds = {uid: kind for uid, kind in self._kinds.items() if uid in complete}
+        judged = {uid: responses for uid, responses in self._responses.items() if uid not in self._kinds}
+        self._kinds |= _kinds(judged, objective, self._options.rule if self._options else "reward")
+        without = {uid for uid, kind in self._kinds.items() if kind != "signal"}
+        rewards = ([reward for reward, _ in self._responses[uid]] for uid in without)
+        return without, Counter(max(values) for values in rewards if values)
 
     def _objective(self) -> Objective:
         return self._options.objective_at(self._step) if self._options else Objective.of(1)
 
-    def _read(self, partition_id: str, uids: set[str]) -> dict[str, Tensor]:
-        """Read the rewards of groups, ascending; a session of several rows counts once, one without tokens never."""
+    def _read(self, partition_id: str, uids: set[str]) -> dict[str, list[Response]]:
+        """Read the responses of groups; a session of several rows counts once, one without tokens never."""
         tags = self.partitions[partition_id]
         keys = [key for key in tags if key.split("_")[0] in uids and tags[key].get("response_len") != 0]
         sessions = sessions_of(keys, torch.device("cpu"))
         keys = keys if sessions is None else [keys[row] for row in sessions.final_row]
-        rewards: defaultdict[str, list[float]] = defaultdict(list)
-        for key, reward in self._rewards_of(partition_id, keys):
-            rewards[key.split("_")[0]].append(reward)
-        return {uid: torch.tensor(rewards[uid], dtype=torch.float64).sort().values for uid in uids}
+        responses: dict[str, list[Response]] = {uid: [] for uid in uids}
+        for key, *response in self._responses_of(partition_id, keys):
+            responses[key.split("_")[0]].append((response[0], response[1]))
+        return responses
 
-    def _rewards_of(self, partition_id: str, keys: list[str]) -> Iterable[tuple[str, float]]:
+    def _responses_of(self, partition_id: str, keys: list[str]) -> Iterable[tuple[str, float, Any]]:
+        """Yield key, reward, and score or answer of the responses that count."""
         if not keys:
             return
         fields = ["rm_scores"] if self.filter_groups_metric == REWARD else []
-        if not fields or self._drops_unscored:
+        if not fields or self._drops_unscored or self._select_by != REWARD:
             fields.append("extra_fields")
         data = tq.kv_batch_get(keys=keys, partition_id=partition_id, select_fields=fields)
         scores = list(data["rm_scores"]) if "rm_scores" in fields else [None] * len(keys)
-        infos = map(_reward_extra_info, data["extra_fields"]) if "extra_fields" in fields else [{}] * len(keys)
-        for key, score, info in zip(keys, scores, infos, strict=True):
-            if not (self._drops_unscored and info.get(COLUMN) in UNSCORED):
-                yield key, self._metric(info) if score is None else float(score.sum())
+        infos = reward_infos(list(data["extra_fields"])) if "extra_fields" in fields else [{}] * len(keys)
+        chosen = [None] * len(keys)
+        if self._select_by != REWARD:
+            chosen = chosen_by(infos, [False] * len(keys), self._select_by)
+        for key, score, info, value in zip(keys, scores, infos, chosen, strict=True):
+            if not (self._drops_unscored and is_unscored(info)):
+                yield key, self._metric(info) if score is None else float(score.sum()), value
 
-    def _metric(self, info: dict[str, Any]) -> float:
+    def _metric(self, info: Info) -> float:
         value = info.get(self.filter_groups_metric)
         if value is None:
             raise ValueError(
@@ -245,20 +259,21 @@ def _maxpo_options(config: Any) -> MaxPOConfig | None:
     return MaxPOConfig.from_algorithm(config.algorithm) if is_ours else None
 
 
-def _reward_extra_info(extra_fields: Any) -> dict[str, Any]:
-    fields = getattr(extra_fields, "data", extra_fields)
-    return (fields.get("reward_extra_info") or {}) if isinstance(fields, dict) else {}
-
-
-def _kinds(ranked: dict[str, Tensor], objective: Objective) -> dict[str, str]:
-    """Return the kind of each group."""
-    of_size: defaultdict[int, list[str]] = defaultdict(list)
-    for uid, rewards in ranked.items():
-        of_size[len(rewards)].append(uid)
-    kinds = dict.fromkeys(of_size.pop(0, []), "undersized")
-    for uids in of_size.values():
-        for kind, which in kinds_of_groups(torch.stack([ranked[uid] for uid in uids]), objective).items():
-            kinds.update({uid: kind for uid, is_it in zip(uids, which.tolist(), strict=True) if is_it})
+def _kinds(responses: Mapping[str, list[Response]], objective: Objective, rule: Rule) -> dict[str, str]:
+    """Return the kind of each group, by its advantages."""
+    uids = list(responses)
+    rows = [(label, *response) for label, uid in enumerate(uids) for response in responses[uid]]
+    kinds = dict.fromkeys(uids, "undersized")
+    if not rows:
+        return kinds
+    labels, rewards, chosen = zip(*rows, strict=True)
+    values, of_row = torch.tensor(rewards, dtype=torch.float64), torch.tensor(labels)
+    keys = None if rule == "reward" else keys_of(chosen, rule, torch.ones_like(of_row, dtype=torch.bool))
+    batches = ranked_groups(values, of_row, keys, rule)
+    advantages = advantages_of(batches, values, objective)
+    for groups in batches:
+        for kind, fits in kinds_of_groups(groups.rewards, advantages[groups.rows], objective).items():
+            kinds.update(dict.fromkeys((uids[label] for label in groups.labels[fits]), kind))
     return kinds
 
 

@@ -25,12 +25,14 @@ class TrainerStep:
         keys: Name of each row of the batch, ``{uid}_{session}_{index}``.
         is_padding: Whether verl added the row to fill the batch up.
         metrics: What the trainer will log for this step; the estimator adds to it.
+        chosen_by: The score or the answer of each row where ``algorithm.maxpo.select_by`` asks for one.
     """
 
     number: int
     keys: Sequence[str]
     is_padding: Sequence[bool]
     metrics: dict[str, Any] = field(default_factory=dict)
+    chosen_by: Sequence[Any] | None = None
 
 
 current_step: ContextVar[TrainerStep | None] = ContextVar("verl_maxpo_trainer_step", default=None)

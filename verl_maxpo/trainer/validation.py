@@ -1,7 +1,7 @@
-"""Unbiased pass@k and max@k of verl's validation, for every estimator; ``docs/metrics.md`` says what they mean.
+"""Unbiased pass@k, max@k and maj@k of verl's validation, for every estimator; ``docs/metrics.md`` says what they mean.
 
 :mod:`.hooks` wraps ``process_validation_metrics`` where verl's trainers name it. ``VERL_MAXPO_VALIDATION_METRICS=0`` in
-the environment switches both off. Nothing here imports verl.
+the environment switches them off. Nothing here imports verl.
 """
 
 from __future__ import annotations
@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from verl_maxpo.best_of_k.groups import group_labels, rows_by_size
-from verl_maxpo.best_of_k.max_at_k import max_at_k
-from verl_maxpo.best_of_k.pass_at_k import pass_at_k
+from verl_maxpo.best_of_k.arguments import checked_rewards
+from verl_maxpo.best_of_k.estimates import estimates
+from verl_maxpo.best_of_k.groups import Rule, group_labels, ranked_groups
+from verl_maxpo.trainer.metrics import NAMES
+from verl_maxpo.trainer.reward_info import ANSWERS, keys_of, rule_of
 
 #: The environment variable that switches the metrics off.
 SWITCH = "VERL_MAXPO_VALIDATION_METRICS"
+
+#: ``algorithm.maxpo.select_by`` while verl's V1 trainer computes the metrics of a validation.
+current_select_by: ContextVar[str] = ContextVar("verl_maxpo_select_by", default="reward")
 
 #: verl's nested metrics: data source, variable, name.
 Metrics = dict[str, dict[str, dict[str, float]]]
@@ -39,15 +43,17 @@ def validation_metrics(
     sample_uids: Sequence[str],
     infos_dict: Mapping[str, Sequence[Any]],
     expected_acc_counts: Mapping[tuple[str, str], int] | None = None,
+    select_by: str = "reward",
 ) -> Metrics:
-    """Estimate pass@k and max@k of a validation, as verl's ``process_validation_metrics`` returns its own metrics.
+    """Estimate pass@k, max@k and so on of a validation, as verl's ``process_validation_metrics`` returns its metrics.
 
     Args:
         data_sources: Of each sample.
         sample_uids: The prompt of each sample.
-        infos_dict: What the reward manager said about each sample, None where it said nothing; ``acc`` and ``reward``
-            are used.
+        infos_dict: What the rewards say of each sample, None where they say nothing; ``acc``, ``reward``, ``answer``
+            (or ``pred``) and ``select_by`` are used.
         expected_acc_counts: How many samples each prompt, ``(data_source, uid)``, should have: missing ones are wrong.
+        select_by: ``algorithm.maxpo.select_by``.
 
     Raises:
         ValueError: A reward is NaN or infinite.
@@ -59,44 +65,54 @@ def validation_metrics(
     for source, rows in of_source.items():
         uids = [str(sample_uids[row]) for row in rows]
         expected = {uid: n for (name, uid), n in (expected_acc_counts or {}).items() if name == source}
-        acc = _pass_at_k(uids, _values(infos_dict, "acc", rows), expected)
-        reward = _max_at_k(uids, _values(infos_dict, "reward", rows))
-        metrics[source] = {name: values for name, values in (("acc", acc), ("reward", reward)) if values}
+        columns = {name: [values[row] for row in rows] for name, values in infos_dict.items() if len(values)}
+        found = {"acc": _of_acc(uids, columns, expected), "reward": _of_reward(uids, columns, select_by)}
+        metrics[source] = {name: values for name, values in found.items() if values}
     return metrics
 
 
-def _values(infos: Mapping[str, Sequence[Any]], name: str, rows: list[int]) -> list[Any]:
-    values = infos.get(name)
-    return [values[row] for row in rows] if values is not None and len(values) else [None] * len(rows)
-
-
-def _pass_at_k(uids: list[str], acc: list[Any], expected: Mapping[str, int]) -> dict[str, float]:
-    known = [(uid, value) for uid, value in zip(uids, acc, strict=True) if value is not None]
-    if not known or any(value not in (0, 1) for _, value in known):
+def _of_acc(uids: list[str], columns: Mapping[str, list[Any]], expected: Mapping[str, int]) -> dict[str, float]:
+    """Estimate pass@k and maj@k; empty where there is no verdict, or another than 0 and 1."""
+    acc, votes = columns.get("acc", []), _votes(columns)
+    known = [row for row, value in enumerate(acc) if value is not None]
+    if not known or any(acc[row] not in (0, 1) for row in known):
         return {}
-    observed = Counter(uid for uid, _ in known)
-    successes = Counter(uid for uid, value in known if value)
-    prompts = list(dict.fromkeys([*expected, *observed]))
-    n = np.array([max(expected.get(uid, 0), observed[uid]) for uid in prompts])
-    c = np.array([successes[uid] for uid in prompts])
-    return {f"pass@{k}": float(pass_at_k(n[n >= k], c[n >= k], k).mean()) for k in _ks(n)}
+    observed = Counter(uids[row] for row in known)
+    missing = [uid for uid, n in expected.items() for _ in range(n - observed[uid])]
+    prompts = [uids[row] for row in known] + missing
+    values = [float(acc[row]) for row in known] + [0.0] * len(missing)
+    found = _at_k("pass", prompts, values)
+    if votes is not None:
+        found |= _at_k("maj", prompts, values, [votes[row] for row in known] + [None] * len(missing), "vote")
+    return found
 
 
-def _max_at_k(uids: list[str], rewards: list[Any]) -> dict[str, float]:
-    known = [(uid, value) for uid, value in zip(uids, rewards, strict=True) if value is not None]
+def _of_reward(uids: list[str], columns: Mapping[str, list[Any]], select_by: str) -> dict[str, float]:
+    """Estimate max@k, and what the rule of ``select_by`` keeps."""
+    rewards, rule = columns.get("reward", []), rule_of(select_by)
+    known = [row for row, value in enumerate(rewards) if value is not None]
     if not known:
         return {}
-    labels = group_labels([uid for uid, _ in known], torch.device("cpu"))
-    values = torch.tensor([value for _, value in known], dtype=torch.float64)
-    sizes = labels.bincount()
-    groups = [values[rows] for rows in rows_by_size(labels, sizes)]
-    return {
-        f"max@{k}": torch.cat([max_at_k(dense, k) for dense in groups if dense.shape[1] >= k]).mean().item()
-        for k in _ks(sizes.numpy())
-    }
+    prompts, values = [uids[row] for row in known], [rewards[row] for row in known]
+    found = _at_k("max", prompts, values)
+    chosen = _votes(columns) if rule == "vote" else columns.get(select_by)
+    if rule != "reward" and chosen is not None:
+        found |= _at_k(NAMES[rule], prompts, values, [chosen[row] for row in known], rule)
+    return found
 
 
-def _ks(sizes: NDArray[np.int64]) -> list[int]:
-    """Return 1, 2, 4, ... below the largest size, and that."""
-    largest = int(sizes.max())
-    return [2**exponent for exponent in range((largest - 1).bit_length())] + [largest]
+def _votes(columns: Mapping[str, list[Any]]) -> list[Any] | None:
+    answers = next((columns[name] for name in ANSWERS if name in columns), None)
+    return answers and [None if answer == "" else answer for answer in answers]
+
+
+def _at_k(
+    name: str, prompts: list[str], values: list[float], chosen: list[Any] | None = None, rule: Rule = "reward"
+) -> dict[str, float]:
+    labels = group_labels(prompts, torch.device("cpu"))
+    rewards = checked_rewards(values).double()
+    keys = None if chosen is None else keys_of(chosen, rule, torch.ones_like(labels, dtype=torch.bool))
+    largest = int(labels.bincount().max())
+    ks = [2**exponent for exponent in range((largest - 1).bit_length())] + [largest]
+    found = estimates(ranked_groups(rewards, labels, keys, rule), ks)
+    return {f"{name}@{k}": value.nanmean().item() for k, value in found.items()}
