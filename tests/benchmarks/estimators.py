@@ -5,7 +5,8 @@
 Every estimator is called as verl calls it: token-level rewards and a response mask of shape (bs, L), and a string uid
 for each row, prompts interleaved. Rounds alternate between the estimators, the median of the rounds is shown, and
 beside it the ratio to verl's fastest comparable one, ``rloo_vectorized``. ``O(n^2)`` is L2O as its definition reads,
-``brute force`` a loop over all k-subsets. The last table times the core alone beside ``torch.sort``.
+``brute force`` a loop over all k-subsets. ``maxpo, step`` is within a step of verl's trainer, with its metrics;
+``judge`` and ``vote`` are the same with ``select_by``. The last tables time the core beside ``torch.sort``, and votes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from rich.table import Table
 from torch import Tensor
 from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
-from verl_maxpo import max_at_k, max_at_k_advantages
+from verl_maxpo import maj_at_k_advantages, max_at_k, max_at_k_advantages, selected_at_k_advantages
+from verl_maxpo.trainer.step import TrainerStep, trainer_step
 
 SIZES = [(1024, 8, 4, 1024), (8192, 16, 8, 1024), (32768, 64, 16, 64), (2**20, 2**20, 16, 1)]
 VERL = ["rloo_vectorized", "rloo", "grpo", "grpo_passk"]
@@ -77,9 +79,26 @@ def per_group(core: Callable[[Tensor, int], Tensor], k: int) -> Estimator:
     return estimator
 
 
+def in_step(select_by: str) -> Estimator:
+    """Call the estimator as the hook on verl's trainer has it called, with scores or answers for each row."""
+    estimator = get_adv_estimator_fn("maxpo")
+
+    def called(index: Any, config: Any, **batch: Any) -> tuple[Tensor, Tensor]:
+        rows = range(len(index))
+        chosen = {"judge": [float(row * 7919 % 1009) for row in rows], "vote": [str(row * 7919 % 5) for row in rows]}
+        step = TrainerStep(1, [f"{row}_0" for row in rows], [False] * len(index), {}, chosen.get(select_by))
+        with trainer_step(step):
+            return estimator(index=index, config={"maxpo": {**config["maxpo"], "select_by": select_by}}, **batch)
+
+    return called
+
+
 def estimators_for(bs: int, n: int, k: int) -> dict[str, Estimator]:
     """Return the estimators that are feasible at a size."""
     found = {name: get_adv_estimator_fn(name) for name in ["maxpo", *VERL]}
+    found |= {"maxpo, step": in_step("reward"), "judge": in_step("judge")}
+    if n <= 64:
+        found["vote"] = in_step("vote")
     if bs * n <= QUADRATIC_UP_TO:
         found["l2o, O(n^2)"] = per_group(quadratic, k)
     if bs * math.comb(n - 1, k) <= SUBSETS_UP_TO:
@@ -128,10 +147,10 @@ def time_all(calls: dict[str, Callable[[], Any]], device: str, rounds: int, budg
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def bench_estimators(device: str, rounds: int) -> list[dict[str, Any]]:
+def bench_estimators(device: str, rounds: int, sizes: int) -> list[dict[str, Any]]:
     """Time every estimator at every size."""
     rows = []
-    for bs, n, k, length in SIZES:
+    for bs, n, k, length in SIZES[:sizes]:
         batch = make_batch(bs, n, k, length, device)
         feasible = estimators_for(bs, n, k)
         calls = {name: partial(run, **batch) for name, run in feasible.items()}
@@ -152,11 +171,25 @@ def bench_core(device: str, rounds: int) -> list[dict[str, Any]]:
         calls = {
             "sort": lambda x=rewards: x.sort(dim=-1),
             "core": lambda x=rewards, k=k: max_at_k_advantages(x, k),
+            "judge": lambda x=rewards, k=k: selected_at_k_advantages(x, -x, k),
             "k=all": lambda x=rewards: max_at_k_advantages(x, "all"),
         }
         medians = time_all(calls, device, 5 * rounds, budget_s=5)
-        ratios = {"core/sort": medians["core"] / medians["sort"], "all/core": medians["k=all"] / medians["core"]}
+        ratios = {"core/sort": medians["core"] / medians["sort"], "all/core": medians["k=all"] / medians["core"],
+                  "judge/core": medians["judge"] / medians["core"]}  # fmt: skip
         rows.append({"shape": list(shape), "k": k, **medians, **ratios})
+    return rows
+
+
+def bench_votes(rounds: int) -> list[dict[str, Any]]:
+    """Time votes among few and among many answers, on the CPU."""
+    rows = []
+    for groups, n, k in [(512, 16, 8), (64, 64, 32)]:
+        for answers in (2, 5, n):
+            given = torch.randint(answers, (groups, n), generator=torch.Generator().manual_seed(0))
+            call = partial(maj_at_k_advantages, (given == 0).double(), given, k)
+            seconds = time_all({"vote": call}, "cpu", rounds, budget_s=5)["vote"]
+            rows.append({"groups": groups, "n": n, "k": k, "answers": answers, "seconds": seconds})
     return rows
 
 
@@ -172,6 +205,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many of the sizes, from the smallest")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
@@ -179,11 +213,13 @@ def main() -> None:
         "torch": torch.__version__,
         "device": arguments.device,
         "threads": torch.get_num_threads(),
-        "estimators": bench_estimators(arguments.device, arguments.rounds),
+        "estimators": bench_estimators(arguments.device, arguments.rounds, arguments.sizes),
         "core": bench_core(arguments.device, arguments.rounds),
+        "votes": bench_votes(arguments.rounds),
     }
     show("verl estimators, whole calls: seconds, and ratio to rloo_vectorized", results["estimators"])
     show("the core beside torch.sort of the same tensor: seconds", results["core"])
+    show("votes: seconds", results["votes"])
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1) + "\n")
 

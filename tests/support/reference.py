@@ -4,7 +4,7 @@ Slow and obvious on purpose; the tests compare the package with it. Rewards are 
 their exact value, and a sample is named by its position. Every average is over subsets without replacement.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from itertools import combinations
 
@@ -54,3 +54,36 @@ def l2o_advantage(rewards: Rewards, i: int, k: int) -> Fraction:
 
 def l2o_advantages(rewards: Rewards, k: int) -> list[Fraction]:
     return [l2o_advantage(rewards, i, k) for i in range(len(rewards))]
+
+
+# Any rule by which k responses become one; a response is (reward, score, answer).
+
+Response = tuple[float | Fraction, float, object]
+
+
+def best(subset: Sequence[Response]) -> Fraction:
+    return Fraction(max(reward for reward, _, _ in subset))
+
+
+def selected(subset: Sequence[Response]) -> Fraction:
+    """The reward with the largest score, ties at random."""
+    highest = max(score for _, score, _ in subset)
+    return mean(reward for reward, score, _ in subset if score == highest)
+
+
+def vote(subset: Sequence[Response]) -> Fraction:
+    """The mean reward of the most frequent answer, ties at random; None does not vote."""
+    gave = {answer: [r for r, _, other in subset if other == answer] for _, _, answer in subset if answer is not None}
+    most = max(map(len, gave.values()), default=0)
+    return mean(mean(rewards) for rewards in gave.values() if len(rewards) == most) if gave else Fraction(0)
+
+
+def value(responses: Sequence[Response], k: int, rule: Callable[[Sequence[Response]], Fraction]) -> Fraction:
+    """V_k(S)."""
+    return mean(rule(subset) for subset in combinations(responses, k))
+
+
+def advantages(responses: Sequence[Response], k: int, rule: Callable[[Sequence[Response]], Fraction]) -> list[Fraction]:
+    """A_i = n (V_k(S) - V_k(S-i))."""
+    n, of_all = len(responses), value(responses, k, rule)
+    return [n * (of_all - value([*responses[:i], *responses[i + 1 :]], k, rule)) for i in range(n)]

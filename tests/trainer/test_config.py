@@ -62,6 +62,13 @@ def test_a_node_that_is_missing(algorithm: Any, message: str) -> None:
         ({"k": 2, "normalize": "var"}, "normalize must be null or 'std', got 'var'"),
         ({"k": [1, 4], "weights": [0.5, 0.6]}, "weights must be 2 non-negative numbers that sum to 1"),
         ({"k": "all", "weights": [1.0]}, "weights must be null with k='all'"),
+        (
+            {"k": 4, "select_by": "vote", "baseline": "loo"},
+            "baseline must be 'l2o' unless the reward decides, got 'loo'",
+        ),
+        ({"k": 4, "select_by": "judge", "normalize": "std"}, "normalize must be null unless the reward decides"),
+        ({"k": "all", "select_by": "vote"}, "k must be an integer or some integers with votes, got 'all'"),
+        ({"k": 4, "select_by": None}, "select_by must be reward, vote or a name in reward_extra_info, got None"),
         ({"k": "all", "baseline": "loo"}, "baseline must be 'l2o' with k='all', got 'loo'"),
         ({"k": {}}, "k must map steps to k, from step 0 on, such as {0: 8, 150: 1}, got {}"),
         ({"k": {2: 8}}, "k must map steps to k, from step 0 on, such as {0: 8, 150: 1}, got {2: 8}"),
@@ -78,7 +85,7 @@ def test_unusable_options_name_the_key(options: dict[str, Any], message: str) ->
 
 
 def test_an_unknown_option() -> None:
-    message = "algorithm.maxpo has no option kk; its options are k, weights, baseline, normalize, scale_by_k"
+    message = "algorithm.maxpo has no option kk; its options are k, select_by, weights, baseline, normalize, scale_by_k"
     with pytest.raises(ValueError, match=f"{message}$"):
         options_of(k=2, kk=3)
 
@@ -152,6 +159,8 @@ def whole(*overrides: str) -> DictConfig:
         ["algorithm.maxpo.k=[1,8]", "algorithm.maxpo.baseline=group_mean"],
         ["algorithm.maxpo.k=900", "algorithm.adv_estimator=grpo"],
         ["algorithm.maxpo.k=7", "+reward.reward_kwargs.unscored=drop"],
+        ["algorithm.maxpo.k=all", "algorithm.maxpo.select_by=judge"],
+        ["algorithm.maxpo.k=[1,7]", "algorithm.maxpo.select_by=vote"],
         ["algorithm.maxpo.k=7", "+reward.reward_kwargs.unscored=zero", "trainer.use_v1=false"],
     ],
 )
@@ -196,6 +205,10 @@ RAISE = ": raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
             "is a schedule, which needs verl's V1 trainer, got trainer.use_v1=false: remove that or use one k",
         ),
         (
+            ["algorithm.maxpo.k=4", "algorithm.maxpo.select_by=judge", "trainer.use_v1=false"],
+            "algorithm.maxpo.select_by=judge needs verl's V1 trainer, got trainer.use_v1=false: remove that or use",
+        ),
+        (
             ["+reward.reward_kwargs.unscored=drop", "algorithm.maxpo.k=4", "trainer.use_v1=false"],
             "reward.reward_kwargs.unscored=drop needs verl's V1 trainer",
         ),
@@ -210,7 +223,10 @@ def test_what_cannot_run_names_the_key_and_the_fix(overrides: list[str], message
         check_algorithm(whole(*overrides))
 
 
-@pytest.mark.parametrize("override", ["algorithm.maxpo.k={0: 4, 9: 1}", "+reward.reward_kwargs.unscored=drop"])
+@pytest.mark.parametrize(
+    "override",
+    ["algorithm.maxpo.k={0: 4, 9: 1}", "+reward.reward_kwargs.unscored=drop", "algorithm.maxpo.select_by=vote"],
+)
 def test_what_needs_the_hook_is_an_error_without_it(monkeypatch: pytest.MonkeyPatch, override: str) -> None:
     config = whole("algorithm.maxpo.k=4", override)
     check_algorithm(config)

@@ -21,7 +21,13 @@ from torch.testing import assert_close
 from transfer_queue import KVBatchMeta
 from verl.utils.tensordict_utils import list_of_dict_to_tensordict
 
-from verl_maxpo import grouped_max_at_k_advantages
+from verl_maxpo import (
+    grouped_maj_at_k_advantages,
+    grouped_max_at_k_advantages,
+    grouped_selected_at_k_advantages,
+    maj_at_k_advantages,
+    selected_at_k_advantages,
+)
 from verl_maxpo.trainer import estimator, hooks
 from verl_maxpo.trainer.estimator import compute_maxpo_outcome_advantage
 from verl_maxpo.trainer.step import TrainerStep, current_step, sessions_of, trainer_step
@@ -463,6 +469,85 @@ def test_a_step_without_any_verdict_stops_the_run(monkeypatch: pytest.MonkeyPatc
     rows = marked(ONE_ROW, [f"{uid}_{session}" for uid in "ab" for session in range(4)])
     with pytest.raises(ValueError, match="none of the 8 responses of this step has a verdict"):
         run_trainer(monkeypatch, rows, DROP)
+
+
+# Chosen by a judge, or by vote
+
+
+def saying(rows: dict[str, dict[str, Any]], of_session: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Have the rewards say more of each session; padding has nothing."""
+    return {
+        key: row | {"extra_fields": {"reward_extra_info": of_session.get(key.rpartition("_")[0])}}
+        for key, row in rows.items()
+    }
+
+
+JUDGE = {"a": [3, 1, 1, 0.5], "b": [7, -2, 0, 0]}
+VOTES = {"a": ["5", "6", "5", ""], "b": ["x", "x", "y", "z"]}
+
+
+def said(judged: list[str] | None = None) -> dict[str, dict[str, Any]]:
+    return {
+        f"{uid}_{session}": {
+            "judge": JUDGE[uid][session], "answer": VOTES[uid][session],
+            "status": "crash" if f"{uid}_{session}" in (judged or []) else "ok",
+        }
+        for uid in "ab" for session in range(4)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [SEVERAL_ROWS, ONE_ROW], ids=["several rows", "one row"])
+@pytest.mark.parametrize("select_by", ["judge", "vote"])
+def test_advantages_follow_what_is_chosen(
+    monkeypatch: pytest.MonkeyPatch, rows: dict[str, dict[str, Any]], select_by: str
+) -> None:
+    advantages, metrics = run_trainer(
+        monkeypatch, saying(rows, said()), "algorithm.maxpo.k=3", f"algorithm.maxpo.select_by={select_by}"
+    )
+    rewards = torch.tensor([*SESSION_REWARDS["a"], *SESSION_REWARDS["b"]])
+    votes = [answer or None for answer in VOTES["a"] + VOTES["b"]]
+    expected = (
+        grouped_selected_at_k_advantages(rewards, JUDGE["a"] + JUDGE["b"], "aaaabbbb", 3)
+        if select_by == "judge"
+        else grouped_maj_at_k_advantages(rewards, votes, "aaaabbbb", 3)
+    ).tolist()
+    of_session = {f"{uid}_{session}": expected.pop(0) for uid in "ab" for session in range(4)}
+    for key, actual in advantages.items():
+        assert_close(actual, torch.full_like(actual, of_session.get(key.rpartition("_")[0], 0.0)))
+    name = "selected" if select_by == "judge" else "maj"
+    assert metrics[f"best_of_k/{name}@3"] < metrics["best_of_k/reward@3"]
+    assert any(of_session.values())
+
+
+def test_unscored_and_rejected_responses_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a verdict: the lowest score, and no vote. Without tokens: not in the group."""
+    unscored, rejected = "a_0", "b_0"
+    rows = without_tokens(saying(ONE_ROW, said([unscored])), [rejected])
+    judged, _ = run_trainer(monkeypatch, rows, "algorithm.maxpo.k=2", "algorithm.maxpo.select_by=judge")
+    expected = selected_at_k_advantages(SESSION_REWARDS["a"], [-99, *JUDGE["a"][1:]], 2).tolist()
+    assert [judged[f"a_{session}_0"][0].item() for session in range(4)] == pytest.approx(expected)
+    voted, _ = run_trainer(monkeypatch, rows, "algorithm.maxpo.k=2", "algorithm.maxpo.select_by=vote")
+    expected = maj_at_k_advantages(SESSION_REWARDS["b"][1:], VOTES["b"][1:], 2).tolist()
+    assert [voted[f"b_{session}_0"][0].item() for session in range(1, 4)] == pytest.approx(expected)
+    assert not voted["b_0_0"].any()
+
+
+@pytest.mark.parametrize(
+    ("select_by", "info", "message"),
+    [
+        ("judge", {"acc": 1.0}, "select_by=judge needs judge in the reward_extra_info of every response, got acc"),
+        ("judge", {}, "select_by=judge needs judge in the reward_extra_info of every response, got none"),
+        ("judge", {"judge": float("nan")}, "select_by=judge needs a finite number in the reward_extra_info, got nan"),
+        ("judge", {"judge": "good"}, "needs a finite number in the reward_extra_info, got 'good'"),
+        ("vote", {"acc": 1.0}, "select_by=vote needs answer in the reward_extra_info of every response, got acc"),
+    ],
+)
+def test_rewards_that_do_not_say_by_what_to_choose(
+    monkeypatch: pytest.MonkeyPatch, select_by: str, info: dict[str, Any], message: str
+) -> None:
+    rows = saying(ONE_ROW, said() | {"a_1": info})
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run_trainer(monkeypatch, rows, f"algorithm.maxpo.select_by={select_by}")
 
 
 # Schedules

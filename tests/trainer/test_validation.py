@@ -14,8 +14,10 @@ import verl.trainer.ppo.ray_trainer as ray_trainer
 import verl.trainer.ppo.v1.trainer_base as trainer_base
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.verl_runs import composed
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 
+from verl_maxpo import maj_at_k, selected_at_k
 from verl_maxpo.evaluate.dumps import read_runs
 from verl_maxpo.evaluate.estimates import by_prompt, pass_at_k_by_prompt
 from verl_maxpo.trainer import hooks
@@ -77,6 +79,42 @@ def test_missing_values_are_failed_sessions() -> None:
     groups = {"a": [True, None, np.False_, np.float32(0)]}
     assert estimates(groups, "acc", {"a": 4}) == pytest.approx({"pass@1": 0.25, "pass@2": 0.5, "pass@4": 1.0})
     assert estimates(groups, "acc") == pytest.approx({"pass@1": 1 / 3, "pass@2": 2 / 3, "pass@3": 1.0})
+
+
+ANSWERS = {"a": ["7", "7", "8", ""], "b": ["1", "2", "2", "2"]}
+VERDICTS = {"a": [1, 1, 0, 0], "b": [1, 0, 0, 0]}
+JUDGE = {"a": [0.5, 0.1, 0.5, 0.9], "b": [3.0, None, 1.0, 1.0]}
+
+
+def test_the_vote_is_unbiased_and_for_every_estimator() -> None:
+    laid_out = samples(VERDICTS)
+    acc = laid_out.pop("values")
+    for name in ("answer", "pred"):
+        infos = {"acc": acc, "reward": acc, name: samples(ANSWERS)["values"]}
+        found = validation_metrics(**laid_out, infos_dict=infos)["math"]
+        for k in (1, 2, 4):
+            votes = [maj_at_k(VERDICTS[uid], [answer or None for answer in ANSWERS[uid]], k).item() for uid in "ab"]
+            assert found["acc"][f"maj@{k}"] == pytest.approx(sum(votes) / 2)
+        assert not [name for name in found["reward"] if "maj" in name]
+
+
+@pytest.mark.parametrize("select_by", ["judge", "vote"])
+def test_validation_estimates_what_training_chooses_by(monkeypatch: pytest.MonkeyPatch, select_by: str) -> None:
+    laid_out = samples(VERDICTS)
+    rewards = [2.0 * value for value in laid_out.pop("values")]
+    infos = {"reward": rewards, "judge": samples(JUDGE)["values"], "answer": samples(ANSWERS)["values"]}
+    trainer = types.SimpleNamespace(config=composed("maxpo_trainer", f"algorithm.maxpo.select_by={select_by}"))
+    metrics = trainer_base.PPOTrainer._val_metrics_update(
+        trainer, laid_out["data_sources"], laid_out["sample_uids"], infos, []
+    )
+    for k in (1, 2, 4):
+        if select_by == "judge":
+            kept = [selected_at_k(VERDICTS[u], [-9 if s is None else s for s in JUDGE[u]], k).item() for u in "ab"]
+            assert metrics[f"val-aux/math/reward/selected@{k}"] == pytest.approx(sum(kept))
+        else:
+            kept = [maj_at_k(VERDICTS[u], [answer or None for answer in ANSWERS[u]], k).item() for u in "ab"]
+            found = metrics.get(f"val-aux/math/reward/maj@{k}", metrics.get(f"val-core/math/reward/maj@{k}"))
+            assert found == pytest.approx(sum(kept))
 
 
 def two_sources() -> tuple[list[str], list[str], dict[str, list[Any]], dict[tuple[str, str], int]]:
