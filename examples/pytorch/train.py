@@ -24,20 +24,46 @@ from tasks import NAMES, Problem, make_task
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from verl_maxpo import max_at_k, max_at_k_advantages
+from verl_maxpo import (
+    maj_at_k,
+    maj_at_k_advantages,
+    max_at_k,
+    max_at_k_advantages,
+    selected_at_k,
+    selected_at_k_advantages,
+)
 
+#: What the judge of ``--select-by judge`` gives for a product in the answer, whether it is right or not.
+JUDGE_BIAS = 1.5
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def advantages(rewards: Tensor, estimator: str, k: list[str]) -> Tensor:
-    """Turn rewards ``[prompts, n]`` into advantages; ``estimator`` is grpo, rloo or a baseline of max@k."""
+def advantages(rewards: Tensor, estimator: str, k: list[str], select_by: str = "reward", chosen: Any = None) -> Tensor:
+    """Turn rewards ``[prompts, n]`` into advantages.
+
+    ``estimator`` is grpo, rloo, or a baseline of max@k. With a baseline, one of k may be chosen by a judge or by vote:
+    ``chosen`` has scores or answers, in the shape of the rewards.
+    """
     mean, n = rewards.mean(dim=1, keepdim=True), rewards.shape[1]
     if estimator == "grpo":
         return (rewards - mean) / (rewards.std(dim=1, keepdim=True) + 1e-6)
     if estimator == "rloo":
         return (rewards - mean) * n / (n - 1)
+    if select_by != "reward":
+        of_rule = selected_at_k_advantages if select_by == "judge" else maj_at_k_advantages
+        return of_rule(rewards, chosen, [int(one) for one in k])
     # "all" is every max@k, weighted 1/k: for 0/1 rewards MaxRL's (g - mean) / mean
     return max_at_k_advantages(rewards, "all" if k == ["all"] else [int(one) for one in k], baseline=estimator)
+
+
+def judged(reward: float, text: str | None, rng: random.Random) -> float:
+    """Return the score of a judge who sees what is right through noise, and likes products."""
+    return reward + JUDGE_BIAS * ("*" in (text or "")) + rng.gauss(0, 0.3)
+
+
+def in_rows(values: Sequence[Any], length: int) -> list[list[Any]]:
+    """Return values as rows of a length."""
+    return [list(values[i : i + length]) for i in range(0, len(values), length)]
 
 
 class Prompts(NamedTuple):
@@ -162,6 +188,12 @@ class Trainer:
         """Return the reward of an answer, 0 if it was cut off."""
         return 0.0 if answer is None else self.task.reward(problem, answer)
 
+    def chosen(self, select_by: str, rewards: list[float], texts: list[str | None], rng: random.Random) -> list[Any]:
+        """Return what one of k responses is chosen by."""
+        if select_by != "judge":
+            return rewards if select_by == "reward" else texts
+        return [judged(reward, text, rng) for reward, text in zip(rewards, texts, strict=True)]
+
     def update(self) -> dict[str, float]:
         """Sample, score, make one update and return what happened."""
         args, policy = self.args, self.policy
@@ -171,7 +203,9 @@ class Trainer:
         scored = [self.worth(asked[i // args.n], text) for i, text in enumerate(texts)]
         rewards = torch.tensor(scored, device=DEVICE).view(-1, args.n)
         k = args.then_k if args.switch_step and self.step >= args.switch_step else args.k
-        advantage, mask = advantages(rewards, args.estimator, k), policy.mask(responses)
+        chosen = self.chosen(args.select_by, scored, texts, self.rng)
+        advantage = advantages(rewards, args.estimator, k, args.select_by, in_rows(chosen, args.n))
+        mask = policy.mask(responses)
         self.optimizer.param_groups[0]["lr"] = args.lr * min(1, (self.step + 1) / 5)
         self.optimizer.zero_grad()
         rows = ((advantage.view(-1) != 0) | bool(args.entropy or args.kl)).nonzero()[:, 0]  # others have no gradient
@@ -207,10 +241,22 @@ class Trainer:
         given = [(q, texts[i * samples : (i + 1) * samples]) for i, q in enumerate(held_out)]
         result: dict[str, Any] = {"step": self.step, "temperature": temperature, "samples": samples}
         result["successes"] = [sum(self.worth(p, t) == 1 for t in texts) for q, texts in given for p in q]
+        if self.args.deployed:
+            result["deployed"] = self.deployed([[self.worth(q[0], t) for t in texts] for q, texts in given], texts)
         if self.task.graded:
             rewards = torch.tensor([[self.worth(q[0], text) for text in texts] for q, texts in given])
             result["max_at_k"] = {k: [round(v, 4) for v in max_at_k(rewards, k).tolist()] for k in (1, 2, 4, 8, 16)}
         return result
+
+    def deployed(self, rewards: list[list[float]], texts: list[str | None]) -> dict[str, list[float]]:
+        """Estimate what is kept of 4 and 8 responses to each held-out prompt, by the judge and by vote."""
+        flat = [reward for row in rewards for reward in row]
+        scores, answers = (
+            in_rows(self.chosen(by, flat, texts, random.Random(1)), len(rewards[0])) for by in ("judge", "vote")
+        )
+        worth = {f"selected@{k}": selected_at_k(rewards, scores, k) for k in (4, 8)}
+        worth |= {f"maj@{k}": maj_at_k(rewards, answers, k) for k in (4, 8)}
+        return {name: [round(value, 4) for value in values.tolist()] for name, values in worth.items()}
 
     def run(self) -> None:
         """Train to the end, evaluating and saving on the way."""
@@ -249,6 +295,8 @@ def main() -> None:
     parser.add_argument("--task", default="countdown", choices=NAMES)
     parser.add_argument("--estimator", default="l2o", help="grpo, rloo, or a baseline of max@k")
     parser.add_argument("--k", nargs="+", default=["4"], help="one k, several for their mean, or all")
+    parser.add_argument("--select-by", default="reward", choices=["reward", "judge", "vote"], help="of k responses")
+    parser.add_argument("--deployed", action="store_true", help="evaluate what a judge and a vote keep, too")
     parser.add_argument("--then-k", nargs="+", default=["1"], help="k from --switch-step on")
     for name, default, meaning in [
         ("switch-step", 0, "0 for never"), ("n", 8, "responses to a prompt"), ("prompts", 16, "in a step"),

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bandit_judge import CHOOSING
 from claims import claims_table, main_method, plural
 from countdown import questions
 from curves import (
@@ -37,7 +38,7 @@ from curves import (
     sample_of,
     scan_of,
 )
-from intervals import Estimate, estimate
+from intervals import Estimate, Sample, estimate
 from optimum import optimum
 from pictures import draw_all, label_of
 from studies import STUDIES
@@ -263,10 +264,37 @@ def bandit_table() -> str:
     return table(["bandit", "n, k", "variance of `l2o`", "`loo_minus_one`", "`loo`", "`none`"], rows)
 
 
+def judge_table() -> str:
+    """The bandit with a judge: each method at its best rate on the first seeds, means of the others."""
+    lines, rows = _lines("bandit_judge"), []
+    for bias in dict.fromkeys(line["bias"] for line in lines):
+        best = {}
+        for method in dict.fromkeys(line["method"] for line in lines):
+            scan = [line for line in lines if (line["bias"], line["method"]) == (bias, method)]
+            best[method] = max(scan, key=lambda line: float(np.mean(line["values"]["selected@8"][:CHOOSING])))
+        kept = {  # the seeds are what the prompts are elsewhere
+            method: Sample(np.array([line["values"]["selected@8"][CHOOSING:]]), ("",)) for method, line in best.items()
+        }
+        for method, line in best.items():
+            cells = [number(float(np.mean(values[CHOOSING:]))) for values in line["values"].values()]
+            lead = "" if method == "max@8" else str(estimate(kept[method], kept["max@8"]))
+            rows.append([bias, f"{method}, {rate_text(line['lr'])}", *cells, lead])
+    head = [
+        "bias",
+        "trained for",
+        "pass@1",
+        "max@8",
+        "selected@8",
+        "on liked arms",
+        "selected@8 less that of max@8 [95%]",
+    ]
+    return table(head, rows)
+
+
 def provenance_table() -> str:
     """Where every number comes from."""
     rows = []
-    for name in (*STUDIES, "in_verl", "variance", "bandit"):
+    for name in (*STUDIES, "in_verl", "variance", "bandit", "bandit_judge"):
         lines = _lines(name)
         if not lines:
             continue
@@ -371,6 +399,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "leads in short": partial(leads_table, IN_SHORT),
         "variance": variance_table,
         "bandit": bandit_table,
+        "bandit_judge": judge_table,
         "in_verl final": partial(final_table, "in_verl"),
         "in_verl agreement": agreement_table,
         "hidden_digit temperatures": partial(temperatures_table, "hidden_digit"),
