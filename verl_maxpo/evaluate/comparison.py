@@ -334,17 +334,17 @@ def _add_differences(
         return
     only = _only_one_solves(pairs, common)
     comparison.matchings.append(Matching(candidate, reference, source, matched, everything - matched, *only))
-    for key in (key for key in pairs[0][0].values if key[0] != VERL):
+    for metric, k in (key for key in pairs[0][0].values if key[0] != VERL):
         by_pair = [
-            (numbers, a.values[key][rows_a] - b.values[key][rows_b])
+            (numbers, a.values[metric, k][rows_a] - b.values[metric, k][rows_b])
             for (a, b), (numbers, rows_a, rows_b) in zip(pairs, common, strict=True)
         ]
         over_prompts = _mean_by_prompt(by_pair)
         if len(over_prompts):
-            interval = mean_interval if fields.is_of_scores(key[0]) else paired_proportion_interval
+            interval = mean_interval if fields.is_of_scores(metric) else paired_proportion_interval
             std = _std(_means([values for _, values in by_pair])) if same_seed else None
             found = float(over_prompts.mean()), interval(over_prompts), std, len(over_prompts)
-            comparison.differences.append(Difference(candidate, reference, source, *key, *found))
+            comparison.differences.append(Difference(candidate, reference, source, metric, k, *found))
 
 
 def _common(candidate: _Evaluated, reference: _Evaluated) -> tuple[Ints, Ints, Ints]:
@@ -393,7 +393,7 @@ def _without_common_source(runs: list[Run], reference: str | None) -> Iterator[s
 
 def _missing_samples(comparison: Comparison) -> Iterator[str]:
     """Say where prompts have fewer than k samples."""
-    missing: dict[tuple[str, str, int], list[Estimate]] = {}
+    missing: dict[tuple[str | None, str, int], list[Estimate]] = {}
     for row in comparison.estimates:
         if row.too_few and row.metric == comparison.main_metric(row.data_source):
             missing.setdefault((row.run, row.data_source, row.k), []).append(row)
