@@ -67,7 +67,8 @@ def make_data(folder: Path) -> None:
     (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, problems)))
     samples = [{"input": f"{i}", "score": float((i + j) % 3 == 0), "step": 0} for i in range(8) for j in range(16)]
     lines = "\n".join(json.dumps({**sample, "acc": sample["score"], "answer": "7"}) for sample in samples)
-    for file in ("outputs/gsm8k/maxpo-seed0/validation/0.jsonl", "outputs/rollouts/0.jsonl"):
+    validations = [f"outputs/{recipe}/maxpo-seed0/validation/0.jsonl" for recipe in ("gsm8k", "own_task")]
+    for file in (*validations, "outputs/rollouts/0.jsonl"):
         (folder / file).parent.mkdir(parents=True)
         (folder / file).write_text(lines)
 
