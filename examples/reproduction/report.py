@@ -47,11 +47,11 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PAGES = (HERE / "README.md", ROOT / "docs" / "evidence.md", ROOT / "docs" / "index.md", ROOT / "README.md")
 MODELS = {  # of the table of all studies: the study and its name there
-    "hidden_digit": "hidden digit with 335,000 parameters",
-    "hidden_digit_30M": "hidden digit with 30 million",
-    "countdown": "Countdown with 335,000",
-    "maze": "mazes with 0.7 million",
-    "smollm2_countdown": "Countdown with SmolLM2-135M",
+    "hidden_digit": "hidden digit (335k parameters)",
+    "hidden_digit_30M": "hidden digit (30M)",
+    "countdown": "Countdown (335k)",
+    "maze": "mazes (0.7M)",
+    "smollm2_countdown": "Countdown (SmolLM2-135M)",
 }
 IN_SHORT = ("maze", "smollm2_countdown", "hidden_digit_30M")  # of the README's
 CHOICES = {8: (1, 4, 8, 16), 1: (1, 8)}  # the k that a method is chosen for, and those that a summary shows
@@ -177,7 +177,7 @@ def in_words() -> str:
                 verdict = "ahead of" if low > 0 else "behind" if high < 0 else "not clearly ahead of"
                 found[verdict].append(MODELS[study] + (" (one seed)" if lead.runs == 1 else ""))
         where = [f"{verdict} {other} on {', '.join(names)}" for verdict, names in found.items() if names]
-        said.append(f"Both tuned for pass@{target}, {winner}'s pass@{target} is {'; it is '.join(where)}.")
+        said.append(f"At pass@{target}, with both tuned for it, {winner} is {', and '.join(where)}.")
     return fill(" ".join(said))
 
 
