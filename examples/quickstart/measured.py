@@ -92,7 +92,7 @@ def row_of(line: dict[str, Any], k: int) -> str:
     """Return a run's row: pass@k and pass@1 before and after training, and the difference with its interval."""
     first, last = line["validations"][0], line["validations"][-1]
     before, after = values(first, k), values(last, k)
-    low, high = mean_interval(after - before)
+    low, high = mean_interval(after - before) or (np.nan, np.nan)
     ones = [values(validation, 1).mean() for validation in (first, last)]
     cells = [
         line["run"],
@@ -124,7 +124,7 @@ def filled(text: str) -> str:
 
 def write_dumps(line: dict[str, Any], out: Path) -> Path:
     """Write the validations of a line as dumps that verl-maxpo evaluate reads, and return their folder."""
-    folder = out / line["run"].replace("-seed", f"-{TAG}-seed")
+    folder = out / str(line["run"]).replace("-seed", f"-{TAG}-seed")
     (folder / "validation").mkdir(parents=True, exist_ok=True)
     settings = "".join(f"{name}={value}\n" for name, value in line["settings"].items())
     (folder / "settings").write_text(settings)
