@@ -421,7 +421,8 @@ def test_what_a_judge_selects(tmp_path: Path, score: float | None) -> None:
         ]
         row = only(result.estimates, metric="selected@k", k=k)
         assert row.value == pytest.approx(np.mean(expected))
-        assert row.interval == (proportion_interval if score is None else mean_interval)(np.array(expected))
+        interval = (proportion_interval if score is None else mean_interval)(np.array(expected))
+        assert row.interval == pytest.approx(interval)
         gap = only(result.estimates, metric="gap@k", k=k)
         assert gap.value == pytest.approx(only(result.estimates, metric=best, k=k).value - np.mean(expected))
     assert result.notes == [

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import reference
 
@@ -119,6 +119,7 @@ def majority_over_subsets(answers: list[int], correct: list[float], k: int) -> F
     return reference.mean(results)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=8))
 def test_majority_is_that_of_all_subsets(samples: list[tuple[int, int]]) -> None:
     answers, correct = [a for a, _ in samples], [float(c) for _, c in samples]

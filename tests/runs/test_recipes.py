@@ -328,6 +328,7 @@ def test_compare_stops_at_a_run_that_fails(recorder: StandIns, tmp_path: Path) -
 
 RANDOM = f"{{verifier:python_function,path:{random_reward.__file__},name:compute_score,score_range:[0,10]}}"
 #: Rewards that differ, so that every group has a signal.
+JUDGE = RANDOM.replace("compute_score", "compute_judge")
 ON_GSM8K = f"+reward.reward_kwargs.routes={{openai/gsm8k:{RANDOM}}}"
 
 
@@ -386,20 +387,21 @@ class TestRuns:
     """One run for each way that verl goes with a recipe; what is computed there, the faster tests check."""
 
     def test_compare_trains_merged_adapters_and_reports_on_every_data_set(self, prepared: Path, tmp_path: Path) -> None:
-        """With dynamic sampling and a schedule of K beside the adapters: three parts that do not meet in verl."""
+        """With dynamic sampling, a schedule of K and a judge beside the adapters: parts that do not meet in verl."""
         sets = sorted((prepared / "data").glob("*/test.parquet"))
         overrides = [
             # vLLM's CPU layers take no adapters from verl, so they are merged.
             "actor_rollout_ref.model.lora.merge=true",
             f"data.val_files=[{','.join(map(str, sets))}]",
-            # For k = 3 of n = 4 one right answer teaches, and none or two do not: some group is dropped.
+            # For k = 3 of n = 4 a group teaches if one of the two that the judge likes best is right: some are dropped.
             *DYNAMIC_SAMPLING,
+            "algorithm.maxpo.select_by=judge",
         ]
         output = run_recipe(
             "lora",
             prepared,
             tmp_path,
-            ON_GSM8K,
+            ON_GSM8K.replace("score_range:[0,10]", f"score_range:[0,10],judge:{JUDGE}"),
             *overrides,
             K_SCHEDULE="{0: [1,2], 2: 3}",
             ESTIMATORS="maxpo",
@@ -413,6 +415,8 @@ class TestRuns:
         ks = [(metrics[step]["best_of_k/k/smallest"], metrics[step]["best_of_k/k/largest"]) for step in (1, 2)]
         assert ks == [(1, 2), (3, 3)]
         assert metrics[2]["best_of_k/dropped_total/tokens"] > 0
+        assert metrics[2]["best_of_k/selected@3"] < metrics[2]["best_of_k/reward@3"]
+        assert "val-aux/openai/gsm8k/reward/selected@2" in metrics[2]
         assert metrics[2]["training/rollout_probs_diff_max"] < 1e-4
         samples = pd.read_json(run / "validation" / "2.jsonl", lines=True)
         sources = set(samples["data_source"])
@@ -424,15 +428,19 @@ class TestRuns:
         assert all(source in report for source in sources)
 
     def test_own_task(self, prepared: Path, tmp_path: Path) -> None:
-        """The script prepares its file and finds a reward of the user's, which sees the other columns."""
+        """The script prepares its file and finds a reward of the user's, which sees the other columns; answers vote."""
         (tmp_path / "reward.py").write_text(
             "import zlib\n\n\ndef compute_score(data_source, solution_str, ground_truth, extra_info):\n"
-            "    return zlib.crc32(solution_str.encode()) % 2 * min(1, extra_info['level'])\n"
+            "    answer = zlib.crc32(solution_str.encode()) % 3\n"
+            "    return {'score': (answer == 0) * min(1, extra_info['level']), 'answer': str(answer)}\n"
         )
-        settings = {"PREPARE": "true", "CHECK": "false", "REWARD": str(tmp_path / "reward.py")}
-        run_recipe("own_task", prepared, tmp_path / "out", DATA=str(tmp_path / "data"), **settings)
-        run = tmp_path / "out" / "maxpo-k2-n4-lr1e-2-seed0"
-        check_groups(metrics_of(run))
+        settings = {"K": "[2,3]", "PREPARE": "true", "CHECK": "false", "REWARD": str(tmp_path / "reward.py")}
+        vote = "algorithm.maxpo.select_by=vote"
+        run_recipe("own_task", prepared, tmp_path / "out", vote, DATA=str(tmp_path / "data"), **settings)
+        run = tmp_path / "out" / "maxpo-k2_3-n4-lr1e-2-seed0"
+        check_groups(metrics := metrics_of(run))
+        assert all(0 <= step["best_of_k/maj@3"] <= step["best_of_k/reward@3"] for step in metrics.values())
+        assert any(name.endswith("own_task/acc/maj@2") for name in metrics[2])
         samples = pd.read_json(run / "validation" / "2.jsonl", lines=True)
         assert set(samples["data_source"]) == {"own_task"}
         assert set(samples["status"]) == {"ok"}

@@ -11,6 +11,11 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, **_: A
     return {"score": value, "acc": float(value > 5)}
 
 
+def compute_judge(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> float:
+    """A judge who knows nothing."""
+    return zlib.crc32(b"judge" + solution_str.encode()) % 1000 / 100
+
+
 def compute_score_or_raise(data_source: str, solution_str: str, ground_truth: str, **_: Any) -> dict[str, float]:
     """Give one response of four no verdict."""
     if zlib.crc32(solution_str.encode()) % 4 == 0:
