@@ -125,7 +125,7 @@ def test_majority_is_that_of_all_subsets(samples: list[tuple[int, int]]) -> None
     answers, correct = [a for a, _ in samples], [float(c) for _, c in samples]
     ks = list(range(1, len(samples) + 1))
     labels = np.zeros(len(samples), dtype=np.int64)
-    found = by_prompt(ks, labels, np.array(correct), np.array(answers) - 1, "vote")
+    found = by_prompt(ks, labels, np.array(correct), np.array(answers), "vote")
     for k in ks:
         assert found[k][0] == pytest.approx(float(majority_over_subsets(answers, correct, k)), abs=1e-12)
 

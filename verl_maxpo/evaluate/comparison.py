@@ -201,7 +201,7 @@ def _evaluate(
         sizes, counts = np.bincount(judged[0]), np.bincount(*judged[:2]).astype(np.int64)
         metrics |= _of_counts(sizes, counts, ks)
     if fields.answers:
-        metrics[MAJORITY] = by_prompt(ks, *judged[:2], judged[2] - 1, "vote")
+        metrics[MAJORITY] = by_prompt(ks, *judged[:3], "vote")
     if fields.select_by not in (None, VOTE):
         labels, values, _, selector = scored if fields.rewards else judged
         metrics[SELECTED] = by_prompt(ks, labels, values, selector, "score")

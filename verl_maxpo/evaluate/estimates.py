@@ -98,7 +98,7 @@ def by_prompt(
         ks: At least 1 each.
         labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
         rewards: Finite, shape ``[samples]``.
-        keys: For ``rule="score"`` the scores, NaN being the least; for ``rule="vote"`` numbers of the answers, -1 for
+        keys: For ``rule="score"`` the scores, NaN being the least; for ``rule="vote"`` any number of each answer, 0 for
             none, which does not vote (where nobody does, the value is 0); shape ``[samples]``. Exact up to n = 256;
             beyond that the mean over 100,000 random draws shared by the prompts, at least 32 each.
         rule: What one of k responses is chosen by, ties at random.
@@ -106,15 +106,18 @@ def by_prompt(
     Returns:
         For each k shape ``[P]``, NaN for prompts with fewer than k samples.
     """
-    by = None if keys is None else torch.from_numpy(keys)
-    by = score_keys(by) if by is not None and rule == "score" else by
+    by = None
+    if keys is not None and rule == "vote":
+        by = torch.from_numpy(np.where(keys == 0, -1, np.unique(keys, return_inverse=True)[1]))
+    elif keys is not None:
+        by = score_keys(torch.from_numpy(keys))
     values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
     for groups in ranked_groups(torch.from_numpy(rewards), torch.from_numpy(labels), by, rule):
         n = groups.keys.shape[1]
         for k in ks:
             if k <= n:
                 estimate = _drawn_votes if rule == "vote" and n > EXACT_VOTES else value_of
-                values[k][groups.labels] = estimate(groups, k)
+                values[k][groups.labels.numpy()] = estimate(groups, k)
     return values
 
 
@@ -138,7 +141,7 @@ def verl_best_at_k_by_prompt(ks: list[int], labels: Ints, scores: Floats) -> dic
     for groups in ranked_groups(torch.from_numpy(scores), torch.from_numpy(labels)):
         for k in ks:
             if k <= groups.rewards.shape[1]:
-                values[k][groups.labels] = verl_best_at_k(groups.rewards.numpy(), k)
+                values[k][groups.labels.numpy()] = verl_best_at_k(groups.rewards.numpy(), k)
     return values
 
 
