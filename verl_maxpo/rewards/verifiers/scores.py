@@ -47,7 +47,7 @@ def usable_reward(outcome: Any) -> float:
     """
     import torch
 
-    score = outcome.get("score") if isinstance(outcome, dict) else outcome
+    score: Any = outcome.get("score") if isinstance(outcome, dict) else outcome
     cell = torch.zeros(1)
     try:
         cell[-1] = score  # what verl does with it, which takes no numpy.float32
