@@ -194,7 +194,8 @@ def numbers(train: int, held_out: int, seed: int) -> Task:
     """Return Countdown in words: a fixed set of training problems, and held-out ones with other numbers or targets."""
     import reasoning_gym
 
-    from verl_maxpo.rewards.verifiers.reasoning_gym import entry_to_text, verify
+    from verl_maxpo.data.entries import entry_to_text
+    from verl_maxpo.rewards.verifiers.reasoning_gym import verify
 
     made = reasoning_gym.create_dataset(
         "countdown", size=4 * (train + held_out), seed=0, min_numbers=3, max_numbers=4,

@@ -21,13 +21,13 @@ from reasoning_gym.factory import DATASETS
 from support import gym_audit
 from support.hostile import ENTRIES, EVALUATING
 
+from verl_maxpo.data.entries import entry_to_text
 from verl_maxpo.rewards import Status
 from verl_maxpo.rewards.verifiers.reasoning_gym import (
     EVALUATE_ENTRY_ONLY,
     GUARDS,
     WITHOUT_GOLD,
     entry_from_text,
-    entry_to_text,
     verify,
 )
 

@@ -17,7 +17,8 @@ from typing import Any
 import reasoning_gym
 from reasoning_gym.factory import DATASETS
 
-from verl_maxpo.rewards.verifiers.reasoning_gym import entry_to_text, verify
+from verl_maxpo.data.entries import entry_to_text
+from verl_maxpo.rewards.verifiers.reasoning_gym import verify
 
 SEED, ENTRIES = 11, 12
 

@@ -113,7 +113,7 @@ def _create(task: str, config: Mapping[str, Any], *, size: int, seed: int) -> An
 
 
 def _example(task: str, entry: Mapping[str, Any]) -> Example:
-    from verl_maxpo.rewards.verifiers.reasoning_gym import entry_to_text
+    from verl_maxpo.data.entries import entry_to_text
 
     answer = "" if entry["answer"] is None else str(entry["answer"])
     return Example(entry["question"], answer, {"task": task, "entry": entry_to_text(dict(entry))})

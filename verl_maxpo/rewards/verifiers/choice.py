@@ -14,6 +14,8 @@ from typing import Any
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.extraction import Found, after_thinking, candidates, line_from, shorten
 
+LETTERS = "ABCDEFGHIJ"
+
 keeps_state = False  # one response does not change the verdict on the next
 
 _DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|bf|rm|boxed)\b|\\[()\[\]\\ ,;]|[{}$*`_~\"“”]")
@@ -37,23 +39,23 @@ def verify(
     ground_truth: Any,
     extra_info: Mapping[str, Any],
     *,
-    choices: str = "ABCDEFGHIJ",
+    choices: str = LETTERS,
     index_from: int | None = None,
 ) -> VerifierResult:
     """Compare the letter that a response chooses with the right one.
 
     Args:
         response: The response.
-        ground_truth: A letter, or with ``index_from`` the position of one.
         extra_info: Not used.
+        ground_truth: A letter, or with ``index_from`` the position of one.
         choices: The letters there are, within A to J.
         index_from: The position of the first choice, 0 or 1, where the ground truth is a position.
 
     Raises:
         ValueError: The options are ill-formed, or the ground truth is none of the choices.
     """
-    if not choices or not set(choices) <= set("ABCDEFGHIJ"):
-        raise ValueError(f"choices must be letters within 'ABCDEFGHIJ', got {choices!r}")
+    if not choices or not set(choices) <= set(LETTERS):
+        raise ValueError(f"choices must be letters within {LETTERS!r}, got {choices!r}")
     truth = _truth(ground_truth, choices, index_from)
     unread = None
     for place, text in _places(response):
@@ -70,11 +72,7 @@ def verify(
 
 
 def examples(
-    ground_truth: Any,
-    extra_info: Mapping[str, Any],
-    *,
-    choices: str = "ABCDEFGHIJ",
-    index_from: int | None = None,
+    ground_truth: Any, extra_info: Mapping[str, Any], *, choices: str = LETTERS, index_from: int | None = None
 ) -> tuple[str, str]:
     """Return a right and a wrong response, for the check of a data set."""
     truth = _truth(ground_truth, choices, index_from)

@@ -29,8 +29,8 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
 
     Args:
         response: The response.
-        ground_truth: A mapping with ``target`` and ``numbers``, or the same as JSON.
         extra_info: Not used.
+        ground_truth: A mapping with ``target`` and ``numbers``, or the same as JSON.
         bare: The whole response is the expression.
 
     Returns:

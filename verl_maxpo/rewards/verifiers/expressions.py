@@ -1,16 +1,17 @@
 """Read expressions in a fixed small grammar, without evaluating anything but arithmetic.
 
-``ast`` reads the text, an allow-list decides, and :func:`evaluate` computes with exact fractions. Nothing here calls
-``eval``, and a text that passes :func:`check` holds no attribute, subscript, string, comprehension or unknown name, so
-that SymPy's ``parse_expr`` (which is ``eval``) can be given it.
+Nothing here calls ``eval``, and a text that passes :func:`check` has no attribute, subscript, string, comprehension or
+unknown name, so that SymPy's ``parse_expr`` (which is ``eval``) can be given it.
 """
 
 from __future__ import annotations
 
 import ast
+import operator
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 from verl_maxpo.rewards.result import Status
 
@@ -23,14 +24,8 @@ _SPELLINGS = re.compile(r"(?<![A-Za-z0-9_])[0-9][0-9.]*[A-Za-z_]")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]+|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
 # Signs that models write for the operators.
-_SIGNS = str.maketrans(
-    {
-        **dict.fromkeys("×·⋅∙•∗＊✕✖", "*"),
-        **dict.fromkeys("÷∕⁄／", "/"),
-        **dict.fromkeys("−–－", "-"),
-        **dict.fromkeys("\n\t", " "),
-    }
-)
+_SIGNS = str.maketrans("×·⋅∙•∗＊✕✖÷∕⁄／−–－\n\t", "*********////---  ")
+_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 _DRESS = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[()\[\]]|\$")
 _TIMES = re.compile(r"(?<=[0-9) ])[xX](?=[0-9( ])|\\(?:times|cdot)(?![A-Za-z])")
 
@@ -38,19 +33,17 @@ _TIMES = re.compile(r"(?<=[0-9) ])[xX](?=[0-9( ])|\\(?:times|cdot)(?![A-Za-z])")
 class NotEvaluated(ValueError):  # noqa: N818
     """A text is not computed with; ``status`` says how the verification of it ends."""
 
-    status: Status
+    status = Status.REFUSED
 
 
 class Unreadable(NotEvaluated):
-    """The text is no expression."""
+    """The text is not an expression."""
 
     status = Status.UNPARSEABLE
 
 
 class Forbidden(NotEvaluated):
     """The text may be an expression, but not one that is allowed, or one that is too costly."""
-
-    status = Status.REFUSED
 
 
 @dataclass(frozen=True)
@@ -105,8 +98,10 @@ def check(text: str, grammar: Grammar = ARITHMETIC) -> ast.expr:
 
 def _check_node(node: ast.expr, grammar: Grammar, powers: int) -> None:
     match node:
-        case ast.Constant():
-            _check_number(node.value, grammar)
+        case ast.Constant(value=int() as value) if type(value) is int:
+            pass
+        case ast.Constant(value=float() as value) if grammar.decimals and value <= 10.0**MAX_DIGITS:
+            pass
         case ast.Name(id=name) if name in grammar.names:
             pass
         case ast.UnaryOp(op=ast.UAdd() | ast.USub()):
@@ -120,14 +115,6 @@ def _check_node(node: ast.expr, grammar: Grammar, powers: int) -> None:
             _check_node(argument, grammar, powers)
         case _:
             raise Forbidden(f"{type(node).__name__} is not allowed here")
-
-
-def _check_number(value: object, grammar: Grammar) -> None:
-    if type(value) is float and grammar.decimals:
-        if value > 10.0**MAX_DIGITS:
-            raise Forbidden("too large a number")
-    elif type(value) is not int:
-        raise Forbidden(f"{type(value).__name__} is not allowed here")
 
 
 def _check_power(node: ast.BinOp, grammar: Grammar, powers: int) -> None:
@@ -163,24 +150,16 @@ def evaluate(node: ast.expr) -> Fraction:
 
 def _operate(node: ast.BinOp) -> Fraction:
     left, right = evaluate(node.left), evaluate(node.right)
+    if operate := _OPERATORS.get(type(node.op)):
+        return Fraction(operate(left, right))
     match node.op:
-        case ast.Add():
-            return left + right
-        case ast.Sub():
-            return left - right
-        case ast.Mult():
-            return left * right
         case ast.Div() if right:
             return left / right
         case ast.Pow() if right.denominator == 1 and (left or right >= 0):
-            return _power(left, int(right))
+            if abs(right) * max(left.numerator.bit_length(), left.denominator.bit_length()) > MAX_BITS:
+                raise Forbidden("too large a power")
+            return Fraction(left ** int(right))
     raise Unreadable("division by zero or an operator that is not arithmetic")
-
-
-def _power(base: Fraction, exponent: int) -> Fraction:
-    if abs(exponent) * max(base.numerator.bit_length(), base.denominator.bit_length()) > MAX_BITS:
-        raise Forbidden("too large a power")
-    return base**exponent
 
 
 def numbers(node: ast.expr) -> list[int]:
@@ -212,11 +191,5 @@ def plain_signs(text: str) -> str:
 
 def depth(text: str) -> int:
     """Return how deep the brackets of a text are nested."""
-    level = deepest = 0
-    for character in text:
-        if character in "([{":
-            level += 1
-            deepest = max(deepest, level)
-        elif character in ")]}":
-            level -= 1
-    return deepest
+    steps = (1 if character in "([{" else -1 for character in text if character in "()[]{}")
+    return max(accumulate(steps), default=0)

@@ -6,8 +6,7 @@ r"""Find the answer of a response: one rule, for every verifier that reads text.
 4. without a box, what the last "answer is" or "Answer:" says;
 5. without that, the last statement with a formula or a number, whole or not at all.
 
-A response is untrusted and may be megabytes of text made to hurt: each step takes time linear in the text, because no
-regular expression here backtracks over more than a bounded part of it.
+A response may be megabytes of text made to hurt: no regular expression backtracks over more than a bounded part of it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import NamedTuple
 
 LONGEST = 4000  # of a statement; a longer one is too long for an answer
 LONGEST_ENDS = 100_000, 10_000  # in which "answer is" and the last statement are looked for
-
 _THOUGHT = re.compile(
     r"[<\[◁](?i:/(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)[>\]▷]|\|end_of_thought\|>|\|channel\|>final<\|message\|>)"
 )
@@ -28,9 +26,8 @@ _BRACES = re.compile(
     r"|(?:\\[{}\\](?!boxed|fbox))+|\{+|\}"
 )
 # What may stand between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
-_JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*")
+_JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?")
 _LONGEST_JOINT = 40
-
 _MARK = re.compile(
     r"(?:(?<![A-Za-z])(?:answers?|(?:correct|right|best)\ (?:option|choice)|antwort|r[ée]ponse|respuesta|ответ)"
     r"(?![A-Za-z])|答案|答え)[*_`]*[ \t]*"
@@ -84,16 +81,15 @@ def candidates(response: str) -> Iterator[Found]:
     text = after_thinking(response)
     tagged = last_tag(text, "answer")
     text = tagged or text
-    box = last_boxed(text)
-    if box is not None:
+    if (box := last_boxed(text)) is not None:
         yield Found("box", box)
-    line = _answer_line(text)
-    if line:
+    end = text[-LONGEST_ENDS[0] :]
+    if (mark := last_match(_MARK, end)) and (line := line_from(end, mark.end())):
         yield Found("line", line)
     if tagged:
         yield Found("tag", " ".join(tagged.split()))
-    elif end := _last_statement(text):
-        yield Found("end", end)
+    elif last := _last_statement(text):
+        yield Found("end", last)
 
 
 def final_answer(response: str) -> Found | None:
@@ -101,7 +97,13 @@ def final_answer(response: str) -> Found | None:
     found = next(candidates(response), None)
     if found is None or found.place == "box":
         return found
-    return Found(found.place, statement(first_sentence(found.text) if found.place == "line" else found.text))
+    return Found(found.place, statement(found.text, first=found.place == "line"))
+
+
+def stated_after(mark: re.Pattern[str], text: str) -> str | None:
+    """Return what the line after the last mark states; the next line that says something, if that is all."""
+    found = last_match(mark, text)
+    return found and statement(line_from(text, found.end()), first=True)
 
 
 def after_thinking(response: str) -> str:
@@ -123,18 +125,10 @@ def last_boxed(text: str) -> str | None:
     \boxed{2}`` gives ``1, 2``, which is right for a set of two only.
     """
     boxes = _boxes(text)
-    if not boxes:
-        return None
     first = len(boxes) - 1
-    while first > 0 and _joined(text, boxes[first - 1][1], boxes[first][0]):
+    while first > 0 and _JOINT.fullmatch(text[boxes[first - 1][1] + 1 : boxes[first][0]][: _LONGEST_JOINT + 1]):
         first -= 1
-    return ", ".join(text[start:end] for start, end in boxes[first:])
-
-
-def _joined(text: str, end: int, start: int) -> bool:
-    between = text[end + 1 : start]
-    box = max(between.rfind("\\boxed"), between.rfind("\\fbox"))
-    return len(between) <= _LONGEST_JOINT and box >= 0 and _JOINT.fullmatch(between[:box]) is not None
+    return ", ".join(text[start:end] for start, end in boxes[first:]) if boxes else None
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
@@ -163,13 +157,6 @@ def last_tag(text: str, tag: str) -> str | None:
     return text[start + len(tag) + 2 : end].strip() if start >= 0 else None
 
 
-def _answer_line(text: str) -> str | None:
-    """Return the rest of the line after the last "answer is"; the next line, if that is all or announces it."""
-    text = text[-LONGEST_ENDS[0] :]
-    mark = last_match(_MARK, text)
-    return mark and line_from(text, mark.end())
-
-
 def line_from(text: str, start: int) -> str:
     """Return the first line from a position that says something, without Markdown."""
     lines = _undressed(text[start : start + LONGEST]).split("\n")
@@ -191,18 +178,14 @@ def _undressed(text: str) -> str:
     return _MARKDOWN.sub(lambda mark: mark[2], _NOISE.sub("", _LINE_START.sub("", text)))
 
 
-def first_sentence(text: str) -> str:
-    """Return the first sentence of a line."""
-    found = _SENTENCE.search(text)
-    return found[0] if found else text
-
-
-def statement(sentence: str) -> str:
-    r"""Return what a sentence states: what follows its last "is", without asides.
+def statement(sentence: str, *, first: bool) -> str:
+    r"""Return what a sentence, or the first one, states: what follows its last "is", without asides.
 
     Words around the value go into ``\text``, where the reader of answers judges them; what is denied comes whole.
     """
-    sentence = _ASIDE.sub(_without_aside, sentence).strip()
+    if first and (match := _SENTENCE.search(sentence)):
+        sentence = match[0]
+    sentence = _ASIDE.sub(lambda aside: aside[0] if _DOUBT.search(aside[0]) else "", sentence).strip()
     masked = _IN_FORMULA.sub(lambda formula: "0" * len(formula[0]), sentence)
     start = 0
     for match in _IS.finditer(masked):
@@ -212,10 +195,6 @@ def statement(sentence: str) -> str:
     if _DENIED.search(masked, clause, start):
         start = clause
     return words_as_text(sentence[start:].strip().removeprefix("= "))
-
-
-def _without_aside(aside: re.Match[str]) -> str:
-    return aside[0] if _DOUBT.search(aside[0]) else ""
 
 
 def words_as_text(value: str) -> str:

@@ -1,9 +1,8 @@
 """GSM8K: the rest of the line after ``####``, or the final answer in any form, compared exactly.
 
-Where the answer stands follows ``verl.utils.reward_score.gsm8k``, except that the whole rest of the line is the answer
-(``#### 5 or 6`` is none, ``#### 3/4`` is three quarters), that numbers, not texts, are compared (``72.0`` and ``$72``
-are 72, ``1,000`` is 1000) and that ``flexible`` then looks where ``math`` does. See Cobbe et al., "Training
-Verifiers to Solve Math Word Problems" (arXiv:2110.14168).
+Unlike in ``verl.utils.reward_score.gsm8k``, the whole rest of the line is the answer (``#### 5 or 6`` is none),
+numbers, not texts, are compared (``72.0`` is 72), and ``flexible`` then looks where ``math`` does. See Cobbe et al.,
+"Training Verifiers to Solve Math Word Problems" (arXiv:2110.14168).
 """
 
 from __future__ import annotations
@@ -17,16 +16,7 @@ from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 from verl_maxpo.rewards.verifiers.answers import Answer, Kind, read
 from verl_maxpo.rewards.verifiers.answers.comparing import same_number
 from verl_maxpo.rewards.verifiers.answers.numerals import Number
-from verl_maxpo.rewards.verifiers.extraction import (
-    after_thinking,
-    final_answer,
-    first_sentence,
-    last_boxed,
-    last_match,
-    line_from,
-    shorten,
-    statement,
-)
+from verl_maxpo.rewards.verifiers.extraction import after_thinking, final_answer, last_boxed, shorten, stated_after
 
 METHODS = ("strict", "flexible")
 MAX_LENGTH = 200
@@ -44,8 +34,8 @@ def verify(
 
     Args:
         response: The response.
-        ground_truth: A number, as one or as text, or a GSM8K solution that ends in ``#### number``.
         extra_info: Not used.
+        ground_truth: A number, as one or as text, or a GSM8K solution that ends in ``#### number``.
         method: ``strict`` wants the number after the last ``####``; ``flexible`` goes on to any other form.
 
     Raises:
@@ -54,7 +44,7 @@ def verify(
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     truth = _truth(str(ground_truth))
-    marked = _after_mark(after_thinking(response))
+    marked = stated_after(_MARK, _CALCULATOR.sub("", after_thinking(response)))
     answer = final_answer(response) if method == "flexible" and not marked else None
     found = marked if answer is None else answer.text
     if not found:
@@ -75,22 +65,15 @@ def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -
 
 @lru_cache(maxsize=4096)
 def _truth(ground_truth: str) -> Number:
-    marked = _after_mark(ground_truth)
+    marked = stated_after(_MARK, ground_truth)
     number = _number(ground_truth if marked is None else marked) if len(ground_truth) <= 10_000 else None
     if number is None:
         raise ValueError(f"ground_truth must be a number or end in '#### number', got {shorten(ground_truth)!r}")
     return number
 
 
-def _after_mark(text: str) -> str | None:
-    """Return what the line after the last ``####`` says; the next line that is not empty, if that is all."""
-    mark = last_match(_MARK, text)
-    return mark and statement(first_sentence(_CALCULATOR.sub("", line_from(text, mark.end()))))
-
-
 @lru_cache(maxsize=4096)
 def _number(text: str) -> Number | None:
     """Read one number, whatever name, currency or unit it has; a sign of percent does not matter."""
-    boxed = last_boxed(text)
-    answer: Answer = read(re.sub(r"^([-+])\s+", r"\1", text if boxed is None else boxed))
+    answer: Answer = read(re.sub(r"^([-+])\s+", r"\1", last_boxed(text) or text))
     return answer.value if answer.kind is Kind.NUMBER and not answer.approximate else None

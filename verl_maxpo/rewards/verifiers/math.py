@@ -1,9 +1,7 @@
 r"""Mathematical answers: read exactly where that is cheap, compared by math-verify where it is not.
 
-A response has one final answer, which :mod:`.extraction` finds. :mod:`.answers` reads it and the ground truth, compares
-numbers, lists and intervals exactly, and gives math-verify the formulas. It therefore cannot choose among several
-answers, as math-verify does with a whole response, and an enumeration such as ``\boxed{1} \boxed{2} ...`` gains
-nothing; "5 or 6" is the set of both. What counts as equal is in ``docs/verifiers.md``.
+A response has one final answer, which :mod:`.extraction` finds, so that an enumeration such as ``\boxed{1} \boxed{2}``
+gains nothing. :mod:`.answers` reads and compares it; what counts as equal is in ``docs/verifiers.md``.
 """
 
 from __future__ import annotations
@@ -38,9 +36,9 @@ def verify(
 
     Args:
         response: The response.
+        extra_info: Not used.
         ground_truth: A number, an answer in LaTeX, or a solution text, of which the last ``\boxed{...}`` or what
             follows the last ``####`` is the answer.
-        extra_info: Not used.
         boxed_only: A response without a box has no answer.
 
     Returns:

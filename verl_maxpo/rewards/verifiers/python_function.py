@@ -29,9 +29,7 @@ def verify(
     score_range: Sequence[float] | None = (0.0, 1.0),
     **options: Any,
 ) -> VerifierResult:
-    """Score a response with a function, called as verl calls it, in a process of its own.
-
-    A function that remembers nothing from one call to the next is faster with ``keeps_state: false`` in its route.
+    """Score a response with a function, called as verl calls it, in a process of its own (see ``keeps_state``).
 
     The call is ``name(data_source=, solution_str=, ground_truth=, extra_info=, **options)``; ``extra_info`` has what
     verl's own managers add to that of the row: ``num_turns``, ``rollout_reward_scores`` and what tools report. It

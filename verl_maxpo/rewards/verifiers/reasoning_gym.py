@@ -1,24 +1,19 @@
 """Any task of reasoning-gym (github.com/open-thought/reasoning-gym), scored by the task's own scorer.
 
-A row's ``extra_info`` has the name of the ``task`` and the ``entry`` that reasoning-gym made, as the text of a Python
-literal (:func:`entry_to_text`): scorers of ``arc_agi`` and ``rearc`` compare tuples, which JSON would make lists of.
-The answer is what the last ``<answer>...</answer>`` holds, and ``correct`` means that the scorer gives it 1.
+A row's ``extra_info`` has the name of the ``task`` and the ``entry`` that reasoning-gym made, as a Python literal
+(:func:`.entry_to_text`): some scorers compare tuples, which JSON would make lists of. The answer is what the last
+``<answer>...</answer>`` holds, and ``correct`` means that the scorer gives it 1.
 
-Many scorers give something to any answer: 0.5 for "0", 0.42 for "00:00:00". Under max@K such scores are noise that
-ranks wrong answers, so that only right answers score unless the route has ``partial: true``; the scorer's own score is
-reported either way.
-
-Some scorers evaluate the answer as Python, by ``eval`` or SymPy's ``parse_expr``, and some take it as a number of
-repetitions. :data:`GUARDS` has an allow-list for each of them; what is not on it never reaches the scorer.
-
-Some scorers give 1 to what is not solved: ``game_of_life_halting`` to any answer, ``complex_arithmetic`` to ``nan``,
-``coin_flip`` to 0. :data:`SOLVED` says for them what has to hold as well. What stays weak after that is in
-``docs/reasoning_gym.md``, made by an audit of every task.
+Many scorers give something to any answer: 0.5 for "0". Under max@K such scores are noise that ranks wrong answers, so
+only right answers score unless the route has ``partial: true``; the scorer's own score is reported either way. Some
+evaluate the answer as Python, or take it as a number of repetitions: what is not on the allow-list of :data:`GUARDS`
+never reaches them. Some give 1 to what is not solved: :data:`SOLVED` says what has to hold as well. What stays weak
+after that is in ``docs/reasoning_gym.md``, made by an audit of every task.
 
 Scorers run with the default configuration of their task; a few read it (``decimal_arithmetic``: the number of decimal
-places, ``polynomial_equations``, ``time_intervals``, ``arc_agi``, ``rearc``). The entries of :data:`WITHOUT_GOLD` have
-no answer of their own. Some of ``intermediate_integration`` have an unevaluated ``Integral`` for an answer, which is
-refused: written for any integrand it would score 1.
+places, ``polynomial_equations``, ``time_intervals``, ``arc_agi``, ``rearc``). Some entries of
+``intermediate_integration`` have an unevaluated ``Integral`` for an answer, which is refused: written for any integrand
+it would score 1.
 """
 
 from __future__ import annotations
@@ -29,8 +24,6 @@ import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
-from datetime import date, time
-from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -51,6 +44,7 @@ from verl_maxpo.rewards.verifiers.expressions import (
 from verl_maxpo.rewards.verifiers.extraction import last_tag, shorten
 
 MAX_LENGTH = 20_000
+TAG = "answer"
 
 keeps_state = False  # one response does not change the verdict on the next
 
@@ -60,9 +54,7 @@ WITHOUT_GOLD = frozenset({"boxnet", "graph_color", "propositional_logic", "rubik
 # Tasks whose scorers evaluate text of the entry, which is trusted, but none of the answer.
 EVALUATE_ENTRY_ONLY = frozenset({"bitwise_arithmetic", "number_sorting"})
 
-_FUNCTIONS = frozenset(
-    "sin cos tan sec csc cot asin acos atan sinh cosh tanh exp log ln sqrt Abs".split()  # noqa: SIM905
-)
+_FUNCTIONS = frozenset("sin cos tan sec csc cot asin acos atan sinh cosh tanh exp log ln sqrt Abs".split())  # noqa: SIM905
 _PLAIN = re.compile(r"[\w\s.,]*")
 
 
@@ -79,10 +71,6 @@ def _arithmetic(answer: str, entry: Mapping[str, Any]) -> None:
         raise _Wrong
 
 
-def _polynomial(answer: str, entry: Mapping[str, Any]) -> None:
-    check(answer, Grammar(frozenset(entry["metadata"]["variables"]), powers=100))
-
-
 def _integral(answer: str, entry: Mapping[str, Any]) -> None:
     names = frozenset({entry["metadata"]["variable"], "C", "E", "pi"})
     check(answer, Grammar(names, _FUNCTIONS, powers=100, decimals=True, max_length=500, max_depth=10))
@@ -90,15 +78,11 @@ def _integral(answer: str, entry: Mapping[str, Any]) -> None:
 
 def _literal(answer: str, entry: Mapping[str, Any]) -> None:
     """Let the exact answers pass, which the scorer compares first, and literals of lists."""
-    if answer.strip() in _exact_answers(entry):
+    if answer.strip() in {exact.strip() for exact in (entry["answer"], *entry["metadata"].get("valid_answers", ()))}:
         return
     if _PLAIN.fullmatch(answer):  # a name would be looked up
         raise _Wrong
     check_literal(answer)
-
-
-def _exact_answers(entry: Mapping[str, Any]) -> set[str]:
-    return {answer.strip() for answer in (entry["answer"], *entry["metadata"].get("valid_answers", ()))}
 
 
 def _matching(pattern: str, why: str, max_length: int = 1000) -> Guard:
@@ -112,22 +96,18 @@ def _matching(pattern: str, why: str, max_length: int = 1000) -> Guard:
 
 
 GUARDS: dict[str, Guard] = {
-    # parse_expr(answer)
-    "countdown": _arithmetic,
-    "puzzle24": _arithmetic,
-    "polynomial_multiplication": _polynomial,
-    "simple_integration": _integral,
-    "intermediate_integration": _integral,
-    # eval(answer)
-    "binary_matrix": _literal,
-    "n_queens": _literal,
-    "spiral_matrix": _literal,
-    "string_insertion": _literal,
+    **dict.fromkeys(("countdown", "puzzle24"), _arithmetic),  # parse_expr(answer)
+    "polynomial_multiplication": lambda answer, entry: check(  # parse_expr(answer)
+        answer, Grammar(frozenset(entry["metadata"]["variables"]), powers=100)
+    ),
+    **dict.fromkeys(("simple_integration", "intermediate_integration"), _integral),  # parse_expr(answer)
+    **dict.fromkeys(("binary_matrix", "n_queens", "spiral_matrix", "string_insertion"), _literal),  # eval(answer)
     # Fraction("1e999999999") computes that power
     "coin_flip": _matching(r"[0-9.,/+\- ]*(?:[eE]-?[0-9]{1,2})?", "not a number"),
     # a number in the answer is a number of moves
-    "rubiks_cube": _matching(r"(?:\D|\d{1,3}(?!\d))*", "a number of more than three digits"),
-    "rush_hour": _matching(r"(?:\D|\d{1,3}(?!\d))*", "a number of more than three digits"),
+    **dict.fromkeys(
+        ("rubiks_cube", "rush_hour"), _matching(r"(?:\D|\d{1,3}(?!\d))*", "a number of more than three digits")
+    ),
     # complex("nan") is as near to any number as can be
     "complex_arithmetic": _matching(r"[0-9ij.+\-()*\s]*", "not a complex number"),
     # its own parser takes the square of the length, and recurses
@@ -182,7 +162,7 @@ def verify(
     Args:
         response: The response.
         ground_truth: Not used; the entry has the answer.
-        extra_info: Has ``task``, a name of reasoning-gym, and ``entry``, see :func:`entry_to_text`.
+        extra_info: Has ``task``, a name of reasoning-gym, and ``entry``, see :func:`.entry_to_text`.
         answer_tag: The tag that holds the answer.
         partial: Whether wrong answers keep the partial scores that the scorer gives them.
 
@@ -213,7 +193,7 @@ def _verify(task: str, entry: dict[str, Any], response: str, answer_tag: str, pa
 
 
 def examples(
-    ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = "answer", partial: bool = False
+    ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = TAG, partial: bool = False
 ) -> tuple[str | None, str]:
     """Return a right response, None for an entry :data:`WITHOUT_GOLD`, and a wrong one."""
     _, entry = _row(extra_info)
@@ -228,21 +208,16 @@ def _score(task: str, answer: str, entry: dict[str, Any], partial: bool) -> Veri
     except MemoryError:
         raise
     except Exception as error:  # whatever a scorer raises for an answer that it does not expect
-        _check_entry(task, entry)
+        try:
+            _scorer(task)(entry["answer"], deepcopy(entry))
+        except Exception:
+            raise ValueError(f"the entry is not one of the task {task!r}: its scorer raised {error!r}") from error
         return reject(Status.UNPARSEABLE, f"the scorer raised {type(error).__name__}", shorten(answer), format_ok=True)
     if not 0 <= score <= 1:
         return reject(Status.UNPARSEABLE, f"the scorer gave {score}", shorten(answer), format_ok=True)
     correct = score == 1 and (task not in SOLVED or SOLVED[task](answer, entry))
     kept = score if partial and score < 1 else float(correct)
     return replace(accept(answer, correct=correct, score=kept), values={"raw_score": score})
-
-
-def _check_entry(task: str, entry: dict[str, Any]) -> None:
-    """Raise if the scorer fails with the entry's own answer too: then the entry is to blame."""
-    try:
-        _scorer(task)(entry["answer"], deepcopy(entry))
-    except Exception as error:
-        raise ValueError(f"the entry is not one of the task {task!r}: its scorer raised {error!r}") from error
 
 
 @lru_cache(maxsize=256)
@@ -265,29 +240,9 @@ def _row(extra_info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return task, entry
 
 
-def entry_to_text(entry: Mapping[str, Any]) -> str:
-    """Write an entry of reasoning-gym as a Python literal, which survives any file format.
-
-    Subclasses of the built-in types, enumerations and NumPy scalars become plain values, dates
-    and fractions their text.
-
-    Raises:
-        ValueError: The entry has something that no literal can express.
-    """
-    plain = _plain(entry)
-    text = repr(plain)
-    try:
-        same = ast.literal_eval(text) == plain
-    except (ValueError, SyntaxError):
-        same = False
-    if not same:
-        raise ValueError(f"the entry does not survive as a literal: {shorten(text)}")
-    return text
-
-
 @lru_cache(maxsize=1024)
 def entry_from_text(text: str) -> dict[str, Any]:
-    """Read what :func:`entry_to_text` wrote. The result is shared: do not change it.
+    """Read what :func:`.entry_to_text` wrote. The result is shared: do not change it.
 
     Raises:
         ValueError: It is not a literal of a mapping with ``question``, ``answer`` and ``metadata``.
@@ -299,26 +254,3 @@ def entry_from_text(text: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or not {"question", "answer", "metadata"} <= entry.keys():
         raise ValueError(f"the entry must have question, answer and metadata, got {shorten(text)!r}")
     return entry
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case Enum():
-            return _plain(value.value)
-        case None | bool():
-            return value
-        case str() | int() | float():
-            return next(kind(value) for kind in (str, int, float) if isinstance(value, kind))
-        case Fraction():
-            return str(value)
-        case date() | time():
-            return value.isoformat()
-        case Mapping():
-            return {_plain(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [*map(_plain, value)] if isinstance(value, list) else tuple(map(_plain, value))
-        case set() | frozenset():
-            return {_plain(item) for item in value}
-    if hasattr(value, "tolist"):  # an array or a scalar of NumPy
-        return _plain(value.tolist())
-    raise ValueError(f"an entry cannot have a {type(value).__name__}")

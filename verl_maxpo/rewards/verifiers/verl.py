@@ -1,8 +1,7 @@
 """The scorer that verl's ``default_compute_score`` has for a data source.
 
-Only those that read a response as text are run. The others execute it in this process and are refused: ``prime_code``
-runs programs (they belong in a sandbox service), and ``prime_math`` as well as ``mathruler``, to which ``geo3k``
-goes, hand answers to ``eval`` or to SymPy's ``parse_expr``, which is ``eval`` too.
+Only those that read a response as text are run. The others execute it and are refused: ``prime_code`` runs programs;
+``prime_math`` and ``mathruler``, to which ``geo3k`` goes, use ``eval`` or SymPy's ``parse_expr``, which is eval too.
 """
 
 from __future__ import annotations
@@ -19,12 +18,7 @@ MAX_LENGTH = 1_000_000
 
 keeps_state = False  # one response does not change the verdict on the next
 
-_TEXT = (
-    "openai/gsm8k",
-    "lighteval/MATH",
-    "DigitalLearningGmbH/MATH-lighteval",
-    "HuggingFaceH4/MATH-500",
-)
+_TEXT = ("openai/gsm8k", "lighteval/MATH", "DigitalLearningGmbH/MATH-lighteval", "HuggingFaceH4/MATH-500")
 _SIGNED = ("math", "math_dapo", "math_dapo_reasoning")  # scores of 1 and -1
 _CODE = ("codecontests", "apps", "codeforces", "taco")
 

@@ -1,10 +1,7 @@
-r"""Answers as people and models write them.
+"""Answers as people and models write them; importing this package needs no math-verify.
 
-- :mod:`.notation`: one notation, :mod:`.numerals`: exact numbers, :mod:`.units`: units and currencies,
-- :mod:`.reading`: from a text to an :class:`Answer` with its kind and value, :mod:`.voting`: one text for the same,
-- :mod:`.comparing`: whether two answers are the same; :mod:`.parsing` is math-verify behind its guard, :mod:`.costs`.
-
-Importing this package needs no math-verify.
+:mod:`.reading` makes an :class:`Answer` of a text, :mod:`.voting` one text of equal answers, :mod:`.comparing` decides
+whether two are the same; :mod:`.parsing` is math-verify behind its guard, :mod:`.costs`.
 """
 
 from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind

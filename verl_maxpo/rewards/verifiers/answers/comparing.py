@@ -1,8 +1,7 @@
 r"""Decide whether an answer is the gold answer.
 
-What stands around the gold answer (a unit, a percent or degree sign, a base, a name, the letter of an option) may be
-left out. What the gold answer does not have may be added only where it does not change the value. Numbers are compared
-exactly; lists, tuples, matrices and intervals part by part; formulas by math-verify.
+What stands around the gold answer (a unit, a percent sign, a base, a name, an option's letter) may be left out. What it
+does not have may be added only where that does not change the value. Formulas are compared by math-verify.
 """
 
 from __future__ import annotations
@@ -36,8 +35,9 @@ _TIMES = re.compile(
     r"|\)\s*\(|\\div(?![A-Za-z])|[0-9]\s+[0-9]"
 )
 _SUM = re.compile(r"(?<=[0-9A-Za-z)}\]!])\s*[-+]")
-_PRIME = re.compile(r"['\"]|\\prime")
+_VARIABLE = re.compile(r"(?<![A-Za-z\\])[a-df-hj-z](?![A-Za-z])")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_PRIME = re.compile(r"['\"]|\\prime")
 
 
 def same(gold: Answer, answer: Answer) -> bool:
@@ -67,10 +67,12 @@ def _bare_letter(answer: Answer) -> str | None:
 
 def _value_of_chain(latex: str) -> Answer | None:
     r"""Return the value of ``A = \pi \cdot 3^2 = 9\pi``, if all of it is true."""
-    parts = chain([part.strip() for part in latex.split("=")])
-    if len(parts) < 2 or len(parts) > MAX_MATCHES or not all(map(is_constant, parts)):
+    parts = [part.strip() for part in latex.split("=")]
+    *working, value = chain(parts)
+    if not 0 < len(working) < MAX_MATCHES or not all(map(is_constant, (*working, value))):
         return None
-    return read(parts[-1]) if all(same_formula(parts[-1], part) for part in parts[:-1]) else None
+    name = f"{parts[0]} = " if len(working) + 1 < len(parts) else ""
+    return read(name + value) if all(same_formula(value, part) for part in working) else None
 
 
 def _other_name(gold: Answer, answer: Answer) -> bool:
@@ -87,37 +89,22 @@ def _in_base_units(answer: Answer) -> Answer:
 
 
 def _same_kind(gold: Answer, answer: Answer) -> bool:
+    if compare := _COMPARISONS.get(gold.kind):
+        return compare(gold, answer)
     match gold.kind:
-        case Kind.NUMBER:
-            return _same_measure(gold, answer)
-        case Kind.TIME:
-            # a.m. or p.m. may be left out
-            return canonical(gold) == canonical(answer) or (not answer.value[3] and gold.value[:3] == answer.value[:3])
+        case Kind.TIME if not answer.value[3] and gold.value[:3] == answer.value[:3]:  # a.m. or p.m. may be left out
+            return True
         case Kind.DATE:
             return bool(gold.value[1:] == answer.value[1:] and 0 in (gold.value[0] - answer.value[0], answer.value[0]))
-        case Kind.RATIO:
-            return canonical(gold) == canonical(answer)
-        case Kind.ITEMS:
-            return _same_items(gold, answer)
-        case Kind.MATRIX:
-            return _same_matrix(gold, answer)
         case Kind.RANGES:
             return _matched(gold.value, answer.value)
-        case Kind.FORMULA:
-            return _same_formula(gold, answer)
-    return bool(gold.value == answer.value)
-
-
-# Numbers
+    return canonical(gold) == canonical(answer)
 
 
 def _same_measure(gold: Answer, answer: Answer) -> bool:
     """Compare two numbers, of which the gold one may have a percent sign that the other leaves out."""
-    left_out = not gold.percent or not answer.percent
-    values = [_share(answer)]
-    if gold.percent and not answer.percent:
-        values.append(Number(answer.value.value / 100, answer.value.decimal))
-    return any(same_number(_share(gold), value) for value in (values if left_out else values[:1]))
+    values = [_share(answer), _share(replace(answer, percent=answer.percent or gold.percent))]
+    return any(same_number(_share(gold), value) for value in values)
 
 
 def _share(answer: Answer) -> Number:
@@ -135,20 +122,6 @@ def same_number(gold: Number, answer: Number) -> bool:
     return abs(gold.value - answer.value) <= size * Fraction(5, 10**7)
 
 
-def _number_latex(number: Number) -> str:
-    value = number.value
-    if value.denominator == 1:
-        return str(value)
-    if number.decimal:
-        decimal = Context(prec=600).divide(Decimal(value.numerator), Decimal(value.denominator))
-        return f"{decimal:f}"
-    sign = "-" if value < 0 else ""
-    return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
-
-
-# Lists, matrices and intervals
-
-
 def _same_items(gold: Answer, answer: Answer) -> bool:
     """Compare two lists: a set has no order, tuples and vectors have; a list without braces may stand for either."""
     kinds = {gold.brackets, answer.brackets}
@@ -157,54 +130,42 @@ def _same_items(gold: Answer, answer: Answer) -> bool:
         return _matched(
             *(tuple({canonical(i): i for i in a.value}.values()) if once else a.value for a in (gold, answer))
         )
-    if len(gold.value) != len(answer.value):
-        return False
-    if "{}" in kinds or (kinds >= {"()", "[]"}):
-        return False
-    return all(same(one, other) for one, other in zip(gold.value, answer.value, strict=True))
+    return not ("{}" in kinds or kinds >= {"()", "[]"}) and _same_row(gold.value, answer.value)
 
 
 def _matched(gold: Sequence[Answer | Range], answer: Sequence[Answer | Range]) -> bool:
     """Return whether every item has an equal one, in any order; first by their canonical texts."""
-    if len(gold) != len(answer):
-        return False
-    rest = list(answer)
-    unmatched = []
-    texts = [canonical(item) for item in rest]
+    rest, unmatched = [(canonical(item), item) for item in answer], []
     for item in gold:
         text = canonical(item)
-        if text in texts:
-            del rest[texts.index(text)]
-            texts.remove(text)
-        else:
-            unmatched.append(item)
-    if len(unmatched) > MAX_MATCHES:
+        twin = next((other for other in rest if other[0] == text), None)
+        rest.remove(twin) if twin else unmatched.append(item)
+    if len(rest) != len(unmatched) or len(unmatched) > MAX_MATCHES:
         return False
     for item in unmatched:
-        found = next((i for i, other in enumerate(rest) if _same_item(item, other)), None)
-        if found is None:
+        twin = next((other for other in rest if _same_item(item, other[1])), None)
+        if not twin:
             return False
-        del rest[found]
+        rest.remove(twin)
     return True
 
 
 def _same_item(gold: Answer | Range, answer: Answer | Range) -> bool:
     if isinstance(gold, Range) and isinstance(answer, Range):
-        ends = (gold.low_open, gold.high_open) == (answer.low_open, answer.high_open)
-        return ends and same(gold.low, answer.low) and same(gold.high, answer.high)
+        return gold.brackets == answer.brackets and same(gold.low, answer.low) and same(gold.high, answer.high)
     return isinstance(gold, Answer) and isinstance(answer, Answer) and same(gold, answer)
 
 
 def _same_matrix(gold: Answer, answer: Answer) -> bool:
     """Compare two matrices entry by entry; a vector may be a row or a column."""
     one, other = _vector(gold), _vector(answer)
-    rows = [(one, other)] if one and other else list(zip(gold.value, answer.value, strict=False))
-    if not (one and other) and len(gold.value) != len(answer.value):
-        return False
-    return all(
-        len(first) == len(second) and all(same(a, b) for a, b in zip(first, second, strict=True))
-        for first, second in rows
-    )
+    if one and other:
+        return _same_row(one, other)
+    return len(gold.value) == len(answer.value) and all(map(_same_row, gold.value, answer.value))
+
+
+def _same_row(gold: Sequence[Answer], answer: Sequence[Answer]) -> bool:
+    return len(gold) == len(answer) and all(map(same, gold, answer))
 
 
 def _vector(answer: Answer) -> tuple[Answer, ...] | None:
@@ -216,9 +177,6 @@ def _vector(answer: Answer) -> tuple[Answer, ...] | None:
     if len(answer.value) == 1:
         return tuple(answer.value[0])
     return tuple(row[0] for row in answer.value) if all(len(row) == 1 for row in answer.value) else None
-
-
-# Formulas
 
 
 def _same_formula(gold: Answer, answer: Answer) -> bool:
@@ -252,16 +210,9 @@ def is_unevaluated(gold: Answer, answer: Answer) -> bool:
         return False
     if _QUESTION.search(answer.body) and not _QUESTION.search(gold.body):
         return True
-    if _FUNCTION.search(answer.body) and not _FUNCTION.search(gold.body) and not _has_variable(answer.body):
+    if _FUNCTION.search(answer.body) and not _FUNCTION.search(gold.body) and not _VARIABLE.search(answer.body):
         return True
     return gold.kind is Kind.NUMBER and bool(_TIMES.search(answer.body) or _SUM.search(answer.body))
-
-
-def _has_variable(latex: str) -> bool:
-    return re.search(r"(?<![A-Za-z\\])[a-df-hj-z](?![A-Za-z])", latex) is not None
-
-
-# Answers of different kinds
 
 
 def _other_kind(gold: Answer, answer: Answer) -> bool:
@@ -291,37 +242,29 @@ def _other_kind(gold: Answer, answer: Answer) -> bool:
 
 
 def _number_and_formula(gold: Answer, answer: Answer) -> bool:
-    if gold.degrees != answer.degrees:
-        gold, answer = _in_radians(gold, answer)
-    elif _PRIME.search(answer.body) or is_relation(answer.body) or is_relation(gold.body):
+    if gold.degrees != answer.degrees and r"\pi" in gold.body + answer.body:
+        return same_formula(gold.latex, answer.latex)
+    if _PRIME.search(answer.body) or is_relation(answer.body) or is_relation(gold.body):
         return False
     if is_unevaluated(gold, answer) or _words(gold) != _words(answer):
         return False
     return same_formula(_body(gold), _body(answer))
 
 
-def _in_radians(gold: Answer, answer: Answer) -> tuple[Answer, Answer]:
-    r"""Turn degrees into parts of π where the other answer is in terms of π."""
-    if r"\pi" not in gold.body + answer.body:
-        return gold, answer
-    radians = [
-        replace(a, kind=Kind.FORMULA, body=rf"\frac{{{_body(a)} \pi}}{{180}}") if a.degrees else a
-        for a in (gold, answer)
-    ]
-    return radians[0], radians[1]
-
-
 def _body(answer: Answer) -> str:
-    return _number_latex(answer.value) if answer.kind is Kind.NUMBER else answer.body
+    if answer.kind is not Kind.NUMBER:
+        return answer.body
+    value = answer.value.value
+    exact = Context(prec=600).divide(Decimal(value.numerator), Decimal(value.denominator))
+    return f"{exact:f}" if answer.value.decimal else str(value)
 
 
 def _matrix_and_other(gold: Answer, answer: Answer) -> bool:
     if match := _BINOMIAL.fullmatch(answer.body):
-        column = _vector(gold)
-        return column is not None and [squash(entry.body) for entry in column] == [*map(squash, match.groups())]
+        return [squash(entry.body) for entry in _vector(gold) or ()] == [*map(squash, match.groups())]
     one, other = _vector(gold), _vector(answer)
     if one and other:
-        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+        return _same_row(one, other)
     if Kind.FORMULA in (gold.kind, answer.kind):
         return not is_unevaluated(gold, answer) and same_formula(gold.latex, answer.latex)
     return False
@@ -343,3 +286,8 @@ def _ratio_and_other(gold: Answer, answer: Answer) -> bool:
         if one.kind is Kind.TIME and not one.value[3] and gcd(one.value[0], one.value[1]) == 1:
             return bool(one.value[1] and Fraction(one.value[0], one.value[1]) == other.value.value)
     return False
+
+
+_COMPARISONS = {
+    Kind.NUMBER: _same_measure, Kind.ITEMS: _same_items, Kind.MATRIX: _same_matrix, Kind.FORMULA: _same_formula
+}  # fmt: skip

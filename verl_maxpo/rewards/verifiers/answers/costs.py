@@ -35,13 +35,10 @@ def hopeless(answer: str) -> str | None:
         return "it defines macros or reads files"
     if _LONG_NUMBER.search(answer):
         return "a number of more than 1000 digits"
-    if _has_huge_binomial(answer) or _has_huge_factorial(answer):
+    binomials = (_size(_group_after(answer, match.end())) for match in _BINOMIAL.finditer(answer))
+    if any(size > MAX_FACTORIAL for size in binomials) or _has_huge_factorial(answer):
         return f"a factorial or binomial above {MAX_FACTORIAL}"
     return "too large an exponent or a tower of them" if _grows(answer) else None
-
-
-def _has_huge_binomial(answer: str) -> bool:
-    return any(_size(_group_after(answer, m.end())) > MAX_FACTORIAL for m in _BINOMIAL.finditer(answer))
 
 
 def _has_huge_factorial(answer: str) -> bool:

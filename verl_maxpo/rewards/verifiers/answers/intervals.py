@@ -28,7 +28,7 @@ _MEMBER = re.compile(rf"{VARIABLE}\s*\\in(?![A-Za-z])\s*(.*)")
 _MINUS_POINTS = re.compile(r"\\mathbb\{R\}\s*(?:\\setminus|-)\s*\\\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\\\}")
 _OR = re.compile(r"\s*\\text\s*\{\s*,?\s*or\s*\}\s*|\s+or\s+|\s*\\(?:lor|cup)(?![A-Za-z])\s*")
 _AND = re.compile(r"\s*\\text\s*\{\s*,?\s*and\s*\}\s*|\s+and\s+|\s*\\land(?![A-Za-z])\s*")
-_CONSTANT = re.compile(r"\\(?:frac|sqrt|pi|infty|cdot|times|ln|log)(?![A-Za-z])|(?<![A-Za-z])e(?![A-Za-z])")
+_CONSTANT = re.compile(r"\\(?:frac|binom|sqrt|pi|infty|cdot|times|ln|log)(?![A-Za-z])|(?<![A-Za-z])e(?![A-Za-z])")
 _MINUS_INFINITY, _INFINITY = formula(r"-\infty"), formula(r"\infty")
 
 
@@ -51,7 +51,8 @@ def read_ranges(latex: str, read: Read) -> Answer | None:
     else:
         ranges = _union(latex, read)
     names = {name for name in _BOUND_VARIABLE.findall(latex) if not is_constant(name)} if not match else set()
-    return replace(_answer(ranges, latex), name=names.pop() if len(names) == 1 else None) if ranges else None
+    name = next(iter(names), None)
+    return Answer(Kind.RANGES, tuple(ranges), latex, latex, name=name) if ranges and len(names) < 2 else None
 
 
 def as_range(answer: Answer) -> Answer | None:
@@ -59,11 +60,7 @@ def as_range(answer: Answer) -> Answer | None:
     if answer.kind is not Kind.ITEMS or answer.brackets not in ("()", "[]") or len(answer.value) != 2:
         return None
     (low, high), is_open = answer.value, answer.brackets == "()"
-    return _answer([Range(low, high, is_open, is_open)], answer.latex)
-
-
-def _answer(ranges: list[Range], latex: str) -> Answer:
-    return Answer(Kind.RANGES, tuple(ranges), latex, latex)
+    return replace(answer, kind=Kind.RANGES, value=(Range(low, high, is_open, is_open),), brackets="")
 
 
 def _union(latex: str, read: Read, *, pairs: bool = False) -> list[Range] | None:
@@ -90,8 +87,8 @@ def _interval(latex: str, read: Read, *, pairs: bool) -> list[Range] | None:
 
 
 def _bound(latex: str, read: Read) -> Answer:
-    compact = re.sub(r"\s|^\+", "", latex)
-    return _MINUS_INFINITY if compact == r"-\infty" else _INFINITY if compact == r"\infty" else read(latex)
+    infinite = {r"-\infty": _MINUS_INFINITY, r"\infty": _INFINITY, r"+\infty": _INFINITY}
+    return infinite.get(re.sub(r"\s", "", latex)) or read(latex)
 
 
 def _inequalities(latex: str, read: Read) -> list[Range] | None:
@@ -111,10 +108,9 @@ def _inequalities(latex: str, read: Read) -> list[Range] | None:
 def _inequality(latex: str, read: Read) -> list[Range] | None:
     r"""Read ``0 < x``, ``0 < x < 5`` or ``x \neq 5``."""
     signs, sides = _RELATION.findall(latex), [side.strip() for side in _RELATION.split(latex)]
-    if len(signs) == 1 and IS_VARIABLE.fullmatch(sides[0]) and is_constant(sides[1]):
-        return _half_line(_bound(sides[1], read), signs[0], turned=False)
-    if len(signs) == 1 and IS_VARIABLE.fullmatch(sides[1]) and is_constant(sides[0]):
-        return _half_line(_bound(sides[0], read), signs[0], turned=True)
+    for variable in (0, 1) if len(signs) == 1 else ():
+        if IS_VARIABLE.fullmatch(sides[variable]) and is_constant(sides[1 - variable]):
+            return _half_line(_bound(sides[1 - variable], read), signs[0], turned=variable == 1)
     if len(signs) != 2 or not IS_VARIABLE.fullmatch(sides[1]) or not all(map(is_constant, sides[::2])):
         return None
     if all(sign in (r"\ge", ">") for sign in signs):

@@ -65,22 +65,20 @@ def read_list(latex: str, read: Read) -> Answer | None:
     return Answer(Kind.ITEMS, unnamed, latex, latex, brackets="{}" if len(names) == len(items) else "")
 
 
-def both_signs(answer: Answer, read: Read) -> list[Answer]:
-    r"""Return the two values of a formula such as ``1 \pm x``, and any other answer as it is."""
-    if answer.kind is Kind.ITEMS and not answer.brackets and _PLUS_MINUS.search(answer.latex):
-        return list(answer.value)
-    if answer.kind is not Kind.FORMULA or len(_PLUS_MINUS.findall(answer.body)) != 1:
-        return [answer]
-    texts = [re.sub(r"^\s*\+", "", _PLUS_MINUS.sub(sign, answer.body)) for sign in ("+", "-")]
-    return [replace(read(text), name=answer.name) for text in texts]
-
-
 def read_either_sign(latex: str, read: Read) -> Answer | None:
     r"""Read ``\pm 5``."""
     if len(_PLUS_MINUS.findall(latex)) != 1:
         return None
     texts = [re.sub(r"^\s*\+", "", _PLUS_MINUS.sub(sign, latex)) for sign in ("+", "-")]
     return Answer(Kind.ITEMS, tuple(read(text) for text in texts), latex, latex)
+
+
+def both_signs(answer: Answer, read: Read) -> list[Answer]:
+    r"""Return the two values of ``\pm 1`` or of a formula such as ``1 \pm x``, and any other answer as it is."""
+    either = read_either_sign(answer.body, read) if answer.kind in (Kind.FORMULA, Kind.ITEMS) else None
+    if either is None or answer.brackets:
+        return [answer]
+    return [replace(item, name=answer.name) for item in either.value]
 
 
 def read_brackets(latex: str, read: Read) -> Answer | None:

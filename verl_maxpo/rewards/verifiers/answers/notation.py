@@ -1,7 +1,6 @@
-r"""One notation for answers: LaTeX commands for Unicode signs, one way to write spaces, fractions, relations and fonts.
+r"""One notation for answers: LaTeX for Unicode signs, one way to write spaces, fractions, fonts and functions.
 
-:func:`clean` changes how an answer is written, never what it says. It is made of small steps, each a table or a regular
-expression that needs time linear in the text.
+:func:`clean` changes how an answer is written, never what it says, in time linear in the text.
 """
 
 from __future__ import annotations

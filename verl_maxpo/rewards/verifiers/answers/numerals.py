@@ -1,8 +1,4 @@
-r"""Numbers as people write them, read exactly.
-
-Integers and decimals with any separator of thousands, scientific notation, fractions, mixed numbers, recurring decimals
-and English number words; nothing is computed but the value of one numeral.
-"""
+"""Numbers as people write them, read exactly: with separators, scientific, mixed, recurring and in English words."""
 
 from __future__ import annotations
 
@@ -68,35 +64,26 @@ def read_number(text: str) -> Number | None:
 
 
 def _numeral(match: re.Match[str]) -> Number | None:
-    if match["mantissa"] or match["factor"]:
-        exponent = match["e"] or match["timesbraced"] or match["timesbare"] or "0"
-        text = match["mantissa"] or match["factor"]
-        number = _scaled(_decimal(text), exponent)
-        return number and Number(_signed(match, number.value), "." in text)
-    if exponent := match["lonebraced"] or match["lonebare"]:
-        number = _scaled(Fraction(1), exponent)
-        return number and Number(_signed(match, number.value))
-    return _fraction(match)
+    if match["top"] or match["over"]:
+        return _fraction(match)
+    text = match["mantissa"] or match["factor"] or "1"
+    exponents = ("e", "timesbraced", "timesbare", "lonebraced", "lonebare")
+    exponent = int(next((match[name] for name in exponents if match[name]), "0"))
+    if abs(exponent) > MAX_EXPONENT:
+        return None
+    return Number(_signed(match, _decimal(text) * Fraction(10) ** exponent), "." in text)
 
 
 def _fraction(match: re.Match[str]) -> Number | None:
-    whole, top, bottom = (
-        (match["whole"], match["top"], match["bottom"])
-        if match["top"]
-        else (match["mixed"], match["over"], match["under"])
-    )
-    numerator, denominator = _decimal(top), _decimal(bottom)
+    names = ("whole", "top", "bottom") if match["top"] else ("mixed", "over", "under")
+    whole, numerator, denominator = (_decimal(match[name] or "0") for name in names)
     if not denominator or (whole and numerator / denominator <= 0):
         return None
-    return Number(_signed(match, (_decimal(whole) if whole else 0) + numerator / denominator))
+    return Number(_signed(match, whole + numerator / denominator))
 
 
 def _signed(match: re.Match[str], value: Fraction) -> Fraction:
     return -value if match["sign"] == "-" else value
-
-
-def _scaled(value: Fraction, exponent: str) -> Number | None:
-    return Number(value * Fraction(10) ** int(exponent)) if abs(int(exponent)) <= MAX_EXPONENT else None
 
 
 def _decimal(text: str) -> Fraction:

@@ -1,9 +1,8 @@
 r"""Read an answer: what kind of thing it is, its exact value where that is cheap, and what stands around it.
 
-The text goes through small steps: :func:`.notation.clean`, then what surrounds the answer is taken off and remembered
-(words that lead in, the letter of an option, a name as in ``x = 5``, currency, unit, percent and degree signs); then
-the first of the readers that knows the rest gives its kind. What none knows is a formula, for math-verify to read.
-Nothing is evaluated but arithmetic with small integers, in equations such as ``2 \cdot 3 = 6``.
+What surrounds the answer is taken off and remembered (words that lead in, the letter of an option, a name as in
+``x = 5``, currency, unit, percent and degree signs); then the first of the readers that knows the rest gives its kind.
+What none knows is a formula, for math-verify to read. Only arithmetic with small integers is evaluated.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from math import comb, isqrt
 from typing import Any
 
 from verl_maxpo.rewards.verifiers.answers import intervals, lists, literals
@@ -21,7 +19,7 @@ from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, formula
 from verl_maxpo.rewards.verifiers.answers.notation import clean, strip_punctuation
 from verl_maxpo.rewards.verifiers.answers.numerals import SCALES, read_number
 from verl_maxpo.rewards.verifiers.answers.units import leads_in, read_unit, split_currency, split_unit
-from verl_maxpo.rewards.verifiers.expressions import Grammar, NotEvaluated, Unreadable, check, evaluate, plain_signs
+from verl_maxpo.rewards.verifiers.expressions import NotEvaluated, check, evaluate, plain_signs
 from verl_maxpo.rewards.verifiers.extraction import words_as_text
 
 MAX_LENGTH = 2000
@@ -34,7 +32,6 @@ _NAME = re.compile(
 )
 _EQUALS = re.compile(r"(?<![\\<>!:])=|\\in(?=\s*\\\{)")
 _SUM_OF_NAMES = re.compile(rf"(?:[A-Z]{{2}}|{VARIABLE})(?:\s*\+\s*(?:[A-Z]{{2}}|{VARIABLE}))+")
-_INNERMOST = re.compile(r"\\(frac|sqrt|binom)\{([^{}]*)\}(?:\{([^{}]*)\})?|\^\{([^{}]*)\}")
 _PHRASE = (
     r"\s*(?:(?:so|thus|hence|therefore|and|the|our|my|final|correct|required|exact)\b,?\s*)*"
     r"\b(?:answers?|result|solutions?|value|option|choice)\b\s*(?:(?:is|are|equals)\b\s*:?|[:=])\s*"
@@ -84,7 +81,11 @@ def _read(latex: str) -> Answer:
     approximate = _APPROXIMATE.match(latex)
     latex = open_up(latex[approximate.end() :] if approximate else latex)
     answer = (
-        literals.read_time(latex) or literals.read_date(latex) or _measured(latex) or _listed(latex) or _named(latex)
+        literals.read_time(latex)
+        or _measured(latex)
+        or intervals.read_ranges(latex, read)
+        or lists.read_list(latex, _read)
+        or _named(latex)
     )
     return replace(answer, latex=whole, letter=letter, approximate=approximate is not None or answer.approximate)
 
@@ -95,9 +96,8 @@ def _led_in(latex: str) -> Answer | None:
     if not match or not leads_in(match[0].replace(r"\text", "")):
         return None
     answer = _read(latex[match.end() :])
-    several = answer.kind in (Kind.ITEMS, Kind.RANGES)
-    plain = several or (answer.kind is Kind.NUMBER and latex[match.end()] not in "-(")
-    plain = plain and answer.name is None
+    number = answer.kind is Kind.NUMBER and latex[match.end()] not in "-("
+    plain = answer.name is None and (number or answer.kind in (Kind.ITEMS, Kind.RANGES))
     return answer if plain or _SAYS.fullmatch(match[1]) else None
 
 
@@ -145,11 +145,6 @@ def _around(latex: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield body, marks
 
 
-def _listed(latex: str) -> Answer | None:
-    """Read what a comma, "and" or "or" joins: intervals, several answers."""
-    return intervals.read_ranges(latex, read) or lists.read_list(latex, _read)
-
-
 def _named(latex: str) -> Answer:
     """Read ``x = 5``, ``5 = x``, ``f(3) = 5`` and chains of these; what has no name goes on as it is."""
     parts = [part.strip() for part in _EQUALS.split(latex)]
@@ -175,42 +170,25 @@ def chain(parts: list[str]) -> list[str]:
 
 
 def arithmetic(latex: str) -> Fraction | None:
-    """Return the value of arithmetic with small rational numbers, None for all else."""
+    """Return the value of arithmetic with small integers, None for all else."""
     if number := read_number(latex):
         return number.value
-    latex, count = re.sub(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "", latex), 1
+    latex = re.sub(r"\\frac\{([0-9]+)\}\{([0-9]+)\}|(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", _quotient, latex)
     try:
-        while count:
-            latex, count = _INNERMOST.subn(_computed, latex)
-        return evaluate(check(plain_signs(latex).replace("^", "**"), Grammar(powers=100)))
+        return evaluate(check(plain_signs(latex)))
     except NotEvaluated:
         return None
 
 
-def _computed(command: re.Match[str]) -> str:
-    """Write a fraction, a power, the root of a square or a binomial as the program text of its value."""
-    name, first, second, exponent = command.groups()
-    if name is None:
-        return f"**({exponent})"
-    if name == "frac":
-        return f"(({first})/({second}))"
-    value, lower = arithmetic(first), arithmetic(second or "0")
-    if (
-        value is None
-        or lower is None
-        or value.denominator * lower.denominator > 1
-        or not 0 <= lower <= 50 <= 50 + value <= 10**6
-    ):
-        raise Unreadable("not a small number")
-    if name == "sqrt" and isqrt(int(value)) ** 2 != value:
-        raise Unreadable("not the root of a square")
-    return str(isqrt(int(value)) if name == "sqrt" else comb(int(value), int(lower)))
+def _quotient(fraction: re.Match[str]) -> str:
+    return f"({fraction[1]}/{fraction[2]})" if fraction[1] else ""
 
 
 def _unnamed(latex: str) -> Answer:
     for reader in _READERS:
         if answer := reader(latex):
-            return _resolve(answer)
+            names_set = answer.kind is Kind.WORDS and answer.value.startswith("\\")  # "no solution"
+            return replace(_unnamed(answer.value), latex=answer.latex) if names_set else answer
     if not _OPERATOR.search(latex):
         for body, marks in _around(latex):
             known = "unit" not in marks or marks["unit"].dimension is not None or r"\text" in latex
@@ -219,19 +197,8 @@ def _unnamed(latex: str) -> Answer:
     return formula(latex)
 
 
-def _resolve(answer: Answer) -> Answer:
-    r"""Return the set that words such as "no solution" name; ``\emptyset`` is a set without items."""
-    if answer.kind is not Kind.WORDS or not answer.value.startswith("\\"):
-        return answer
-    return replace(_unnamed(answer.value), latex=answer.latex)
-
-
-def _empty_set(latex: str) -> Answer | None:
-    return Answer(Kind.ITEMS, (), latex, latex, brackets="{}") if latex.strip() == r"\emptyset" else None
-
-
 _READERS: tuple[Callable[[str], Answer | None], ...] = (
-    _empty_set,
+    lambda latex: Answer(Kind.ITEMS, (), latex, latex, brackets="{}") if latex.strip() == r"\emptyset" else None,
     literals.read_time,
     literals.read_ratio,
     literals.read_based,

@@ -1,8 +1,7 @@
-r"""Units, currencies and things counted: what stands after a number and may be left out.
+"""Units, currencies and things counted: what stands after a number and may be left out.
 
-:func:`split_unit` takes ``12\text{ square cm}`` apart. A unit of the table has a dimension and a factor, so that 4 m is
-400 cm and not 400 s; other words are things counted ("apples") and do not matter, unless they change what the number
-says ("5 or more", "5 million").
+A unit of the table has a dimension and a factor, so that 4 m is 400 cm and not 400 s. Other words are things counted
+("apples") and do not matter, unless they change what the number says ("5 or more", "5 million").
 """
 
 from __future__ import annotations
@@ -63,6 +62,7 @@ _TELLING = frozenset((_HEDGES + _AFTER).split())
 #: Words that change what stands after them, or that a name ends in.
 _LEADING = frozenset((_HEDGES + _BEFORE).split())
 _CJK = re.compile("[万亿千百十半倍成负不或和以约多余]")
+_NO_UNIT = re.compile(rf"{_CJK.pattern}|^[A-Za-z]$(?<![msghlL])")
 _TOKEN = re.compile(
     r"\\text\s*\{(?P<text>(?:[^{}0-9^]|\^(?:-?[1-4]|\{-?[1-4]\}))*)\}|(?P<slash>/)"
     r"|(?<![\\A-Za-z])(?P<word>[A-Za-z]{2,}\.?|[^\W\d_A-Za-z]+|(?<=/)[smhgl](?![A-Za-z])|(?<=[0-9] )m(?=\s?[\^/]))"
@@ -85,9 +85,9 @@ class Unit:
 def split_currency(latex: str) -> tuple[str, Unit | None]:
     """Return an answer without the sign of a currency before or after it, and the currency."""
     if match := _CURRENCY.match(latex):
-        return match[1] + latex[match.end() :], _unit(match[2] or match[3])
+        return match[1] + latex[match.end() :], _product([match[2] or match[3]])
     if match := _CURRENCY_AFTER.search(latex):
-        return latex[: match.start()], _unit(match[1] or match[2])
+        return latex[: match.start()], _product([match[1] or match[2]])
     return latex, None
 
 
@@ -108,14 +108,9 @@ def split_unit(latex: str) -> tuple[str, list[str]]:
 
 def read_unit(words: list[str]) -> Unit | None:
     """Read a unit, or things counted; None if the words say more than that."""
-    telling = any(
-        word.lower().removesuffix("s") in _TELLING
-        or word.lower() in _TELLING
-        or _CJK.search(word)
-        or (len(word) == 1 and word.isascii() and word.isalpha() and word not in "msghLl")
-        for word in words
-    )
-    return None if telling else _product(words)
+    said = {word.lower() for word in words}
+    telling = _TELLING & (said | {word.removesuffix("s") for word in said})
+    return None if telling or any(map(_NO_UNIT.search, words)) else _product(words)
 
 
 def leads_in(words: str) -> bool:
@@ -143,19 +138,10 @@ def _product(words: list[str]) -> Unit | None:
         elif name in _QUOTIENTS:
             return _product([_QUOTIENTS[name][0], "/", _QUOTIENTS[name][1]])
         else:
-            last = _unit_of(name)
+            last = _UNITS.get(name) or _UNITS.get(name.removesuffix("s")) or ("", Fraction(1))
             if not last[0]:
                 return Unit()
             dimensions[last[0]] += sign * power
             factor *= last[1] ** (sign * power)
             power = 1
     return Unit(frozenset(dimensions.items()), factor) if dimensions else Unit()
-
-
-def _unit_of(name: str) -> tuple[str, Fraction]:
-    found = _UNITS.get(name) or _UNITS.get(name.removesuffix("s"))
-    return found or ("", Fraction(1))
-
-
-def _unit(sign: str) -> Unit | None:
-    return _product([sign])

@@ -28,9 +28,7 @@ def canonical_answer(text: str) -> str:
     return text.strip() if len(text) > MAX_LENGTH else _cached(text)
 
 
-@lru_cache(maxsize=65536)
-def _cached(text: str) -> str:
-    return canonical(read(text))
+_cached = lru_cache(maxsize=65536)(lambda text: canonical(read(text)))
 
 
 def canonical(answer: Answer | Range) -> str:
@@ -46,7 +44,9 @@ def canonical(answer: Answer | Range) -> str:
         case Kind.WORDS:
             return str(answer.value)
         case Kind.TIME:
-            return _time(*answer.value)
+            hour, minute, second, half = answer.value
+            hour = hour % 12 + 12 * (half == "pm") if half else hour
+            return f"{hour}:{minute:02}:{second:02}" if second else f"{hour}:{minute:02}"
         case Kind.DATE:
             return "-".join(f"{part:02}" for part in answer.value if part)
         case Kind.RATIO:
@@ -66,11 +66,6 @@ def squash(latex: str) -> str:
     r"""Return a formula without spaces, superfluous braces and signs of multiplication."""
     latex = _PRODUCT.sub(" ", _SINGLE.sub(r"\1\2", latex))
     return re.sub(r"\s+(?![A-Za-z])|(?<![A-Za-z])\s+", "", latex)
-
-
-def _time(hour: int, minute: int, second: int, half: str) -> str:
-    hour = hour % 12 + 12 * (half == "pm") if half else hour
-    return f"{hour}:{minute:02}:{second:02}" if second else f"{hour}:{minute:02}"
 
 
 def _items(answer: Answer) -> str:
