@@ -152,12 +152,13 @@ def maze(size: int, held_out: int) -> Task:
     """Return the task of new mazes of a size, none of which is a held-out one."""
     if size < 5 or size % 2 == 0:
         raise SystemExit(f"--size must be odd and at least 5, as walls have every other row and column; got {size}")
-    rng, kept = random.Random("held out"), dict[Maze, None]()
+    rng, seen = random.Random("held out"), dict[Maze, None]()
     for _ in range(100 * held_out):
-        if len(kept) < held_out:
-            kept[draw_maze(size, rng)] = None
-    if len(kept) < held_out:
+        if len(seen) <= held_out:
+            seen[draw_maze(size, rng)] = None
+    if len(seen) <= held_out:  # none would be left to train on
         raise SystemExit(f"--held-out {held_out}: there are too few mazes of --size {size}; ask for fewer")
+    kept = dict.fromkeys(list(seen)[:held_out])
 
     def draw(rng: random.Random, step: int, count: int) -> list[Maze]:
         found: list[Maze] = []

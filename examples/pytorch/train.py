@@ -126,8 +126,9 @@ class Policy:
         positions = mask.sum(dim=1, keepdim=True) + torch.arange(done, done + length, device=mask.device)
         mask = torch.cat([mask, mask.new_ones(len(mask), done + length)], dim=1)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.model(tokens, attention_mask=mask, position_ids=positions, past_key_values=cache).logits
-        return logits.to(self.model.dtype)
+            given = self.model(tokens, attention_mask=mask, position_ids=positions, past_key_values=cache)
+        logits: Tensor = given.logits.to(self.model.dtype)
+        return logits
 
     @torch.no_grad()
     def sample(self, prompts: Prompts, n: int, length: int, temperature: float, generator: torch.Generator) -> Tensor:
@@ -177,7 +178,7 @@ class Trainer:
 
     def answers(self, prompts: Prompts, n: int, temperature: float, generator: torch.Generator) -> tuple[Tensor, Any]:
         """Sample some prompts at a time; return all responses and their texts, None where the limit cut them off."""
-        parts = torch.arange(len(prompts.tokens)).split(max(1, self.args.rows // n))
+        parts = torch.split(torch.arange(len(prompts.tokens)), max(1, self.args.rows // n))
         given = [self.policy.sample(prompts.at(p), n, self.length, temperature, generator) for p in parts]
         longest = max(part.shape[1] for part in given)
         padded = [torch.nn.functional.pad(p, (0, longest - p.shape[1]), value=self.policy.end) for p in given]
@@ -210,8 +211,8 @@ class Trainer:
         self.optimizer.zero_grad()
         rows = ((advantage.view(-1) != 0) | bool(args.entropy or args.kl)).nonzero()[:, 0]  # others have no gradient
         if len(rows):
-            for part in rows.split(args.update_rows):
-                self.loss(prompts, responses, advantage.view(-1, 1), mask, part).backward()
+            for part in torch.split(rows, args.update_rows):
+                torch.autograd.backward(self.loss(prompts, responses, advantage.view(-1, 1), mask, part))
             torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
             self.optimizer.step()
         self.step += 1

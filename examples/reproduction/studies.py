@@ -196,7 +196,7 @@ STUDIES = {
     ),
     "maze": Study(  # for two cores
         task="maze",
-        start=Start("maze-9", "pytorch/warm_start.py --size 9 --batches 500 --lr 1e-3 --hidden 128 --layers 3"),
+        start=Start("maze-9", "pytorch/warm_start.py --size 9 --until .05 --lr 1e-3 --hidden 128 --layers 3"),
         steps=200,
         groups=MAZES,
         rates=(5e-5, 1e-4, 2e-5),
@@ -246,8 +246,10 @@ STUDIES = {
 
 def rehearsal(study: Study) -> Study:
     """Return a study in small, to find what breaks before it costs: two methods, two steps, few and short responses."""
-    small = {"prompts": 2, "eval-every": 1, "held-out": 4, "samples": 4, "size": 5, "length": 12}
-    start = replace(study.start, command=study.start.command + " --size 5 --held-out 4 --batches 1 --problems 2")
+    small = {"prompts": 2, "eval-every": 1, "held-out": 4, "samples": 16, "size": 7, "length": 12}
+    start = study.start
+    if "warm_start" in start.command:
+        start = replace(start, command=start.command + " --size 7 --held-out 4 --batches 1 --problems 2")
     few = {
         "groups": [study.groups[0][:2]],
         "rates": study.rates[:1],
