@@ -299,7 +299,7 @@ def test_a_forgotten_pool_leaves_no_process():
 def test_a_verifier_that_cannot_be_loaded_is_an_error_not_a_zero(options):
     route = Route("python_function", options)
     pool = VerifierPool([route], PoolLimits(workers=1))
-    with pytest.raises(VerifierUnavailableError, match=r"'python_function' cannot be loaded \(ValueError"):
+    with pytest.raises(VerifierUnavailableError, match=r"'python_function' cannot be loaded: ValueError"):
         asyncio.run(pool.verify(toy("1", route)))
     pool.close()
 

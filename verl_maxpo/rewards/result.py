@@ -62,7 +62,7 @@ class VerifierResult:
     message: str = ""
     values: Mapping[str, float | str | None] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
-    seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.score) and 0.0 <= self.score <= 1.0):
