@@ -105,12 +105,14 @@ def row_of(line: dict[str, Any], k: int) -> str:
     return "| " + " | ".join(cells).replace("0.", ".") + " |"
 
 
-def table(lines: Iterable[dict[str, Any]], k: int = 8) -> str:
+def table(lines: Iterable[dict[str, Any]], k: int = 4) -> str:
     """Return the table of README.md."""
+    if not (rows := [row_of(line, k) for line in lines]):
+        return "No run with these settings is kept yet: `python examples/quickstart/measured.py --add RUN` keeps one."
     header = (
         f"| run | pass@{k} before | after | difference | pass@1 before, after | training |\n|---|---|---|---|---|---|"
     )
-    return "\n".join([header, *(row_of(line, k) for line in lines)])
+    return "\n".join([header, *rows])
 
 
 def filled(text: str) -> str:
