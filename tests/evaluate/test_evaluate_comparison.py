@@ -51,7 +51,7 @@ def test_estimates_of_a_run(tmp_path: Path) -> None:
         values = np.asarray(pass_at_k([4, 4, 4], [0, 1, 4], k))
         assert (row.run, row.step, row.prompts, row.too_few) == ("a", 3, 3, 0)
         assert row.value == pytest.approx(values.mean())
-        assert row.interval == proportion_interval(values)
+        assert row.interval == pytest.approx(proportion_interval(values))
     assert only(result.estimates, metric="verl's best@k", k=4).value == pytest.approx((1 - 0.75**4 + 1) / 3)
     coverage = only(result.coverage, run="a")
     assert coverage.never_solved == pytest.approx(1 / 3)
@@ -69,7 +69,9 @@ def test_seeds_are_averaged(tmp_path: Path) -> None:
     runs = [write_dump(tmp_path / f"a-seed{seed}", 1, {"p": c, "q": 0}) for seed, c in enumerate([1, 2, 4])]
     row = only(comparison_of(*runs).averages, metric="pass@k", k=1)
     assert (row.label, row.seeds) == ("a", 3)
-    assert row.interval == proportion_interval(np.array([(1 + 2 + 4) / 12, 0]))  # of each prompt's mean over seeds
+    assert row.interval == pytest.approx(
+        proportion_interval(np.array([(1 + 2 + 4) / 12, 0]))
+    )  # of each prompt's mean over seeds
     assert row.value == pytest.approx(np.mean([1, 2, 4]) / 8)
     assert row.std == pytest.approx(np.std([1, 2, 4], ddof=1) / 8)
 
@@ -342,7 +344,9 @@ def test_prompts_of_equal_text_count_apart(tmp_path: Path) -> None:
     result = comparison_of(tmp_path / "a", tmp_path / "b")
     assert only(result.estimates, run="a", metric="pass@k", k=2).value == pytest.approx((0 + 0.5 + 1) / 3)
     row = only(result.differences, metric="pass@k", k=1)
-    assert row.interval == paired_proportion_interval(np.array([0, 0.5, 0]))  # the same problems side by side
+    assert row.interval == pytest.approx(
+        paired_proportion_interval(np.array([0, 0.5, 0]))
+    )  # the same problems side by side
     assert result.notes == []
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -14,16 +16,16 @@ from support import reference
 
 from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 from verl_maxpo.evaluate import estimates
+from verl_maxpo.evaluate.comparison import _of_correct
 from verl_maxpo.evaluate.estimates import (
     by_prompt,
-    g_pass_at_k_by_prompt,
+    g_pass_at_k,
     mean_interval,
     paired_proportion_interval,
-    pass_at_k_by_prompt,
-    pass_hat_k_by_prompt,
     proportion_interval,
     verl_best_at_k,
 )
+from verl_maxpo.evaluate.results import G_PASS
 
 UNEQUAL = np.array([2, 0, 0, 1, 2, 0, 2, 0, 2])  # prompts with 4, 1 and 4 samples, mixed
 
@@ -40,39 +42,41 @@ def test_max_at_k_of_unequal_prompts_is_the_mean_over_subsets() -> None:
                 assert np.isnan(found[prompt])
 
 
-def test_pass_at_k_is_the_fraction_of_subsets_with_a_correct_sample() -> None:
-    for k in (1, 2, 3):
-        expected = [
-            np.mean([any(subset) for subset in combinations([1] * c + [0] * (n - c), k)]) if k <= n else np.nan
-            for n, c in [(5, 2), (2, 0), (5, 5)]
-        ]
-        found = pass_at_k_by_prompt(np.array([5, 2, 5]), np.array([2, 0, 5]), k)
-        np.testing.assert_allclose(found, expected, rtol=1e-14)
+CASES = [(5, 3), (2, 0), (5, 5), (12, 8), (5, 3)]  # samples and correct ones of a prompt
+LABELS = np.repeat(np.arange(len(CASES)), [n for n, _ in CASES])
+CORRECT = np.concatenate([np.arange(n) < c for n, c in CASES]).astype(float)
 
 
-@pytest.mark.parametrize("tau", [0.25, 0.5, 0.7, 1.0])
-def test_g_pass_at_k_is_the_fraction_of_subsets_with_enough_correct_samples(tau: float) -> None:
-    cases = [(5, 3), (2, 0), (5, 5), (12, 8), (5, 3)]
-    sizes, correct = (np.array(column) for column in zip(*cases, strict=True))
+def share_of_subsets(k: int, counts: Callable[[int], bool]) -> list[float]:
+    """Return for each prompt how many of its k-subsets have such a number of correct samples."""
+    return [
+        float(np.mean([counts(sum(subset)) for subset in combinations([1] * c + [0] * (n - c), k)]))
+        if k <= n
+        else np.nan
+        for n, c in CASES
+    ]
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 10])
+def test_metrics_of_correctness_are_shares_of_subsets(k: int) -> None:
+    found = {metric: values[k] for metric, values in _of_correct([k], LABELS, CORRECT).items()}
+    expected = {"pass@k": share_of_subsets(k, lambda c: c > 0), "pass^k": share_of_subsets(k, lambda c: c == k)}
+    expected |= {metric: share_of_subsets(k, lambda c, tau=tau: c >= tau * k) for metric, tau in G_PASS.items()}
+    assert found.keys() == expected.keys()
+    for metric, values in expected.items():
+        np.testing.assert_allclose(found[metric], values, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("tau", [0.25, 0.7, 1.0])
+def test_g_pass_at_k_needs_a_share_of_correct_samples(tau: float) -> None:
     for k in (1, 2, 4, 10):
-        expected = [
-            np.mean([sum(subset) >= Fraction(str(tau)) * k for subset in combinations([1] * c + [0] * (n - c), k)])
-            if k <= n
-            else np.nan
-            for n, c in cases
-        ]
-        found = g_pass_at_k_by_prompt(sizes, correct, k, tau)
+        expected = share_of_subsets(k, lambda c, k=k: c >= Fraction(str(tau)) * k)
+        found = by_prompt([k], LABELS, CORRECT, value=partial(g_pass_at_k, tau=tau))[k]
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
 
 
-def test_pass_hat_k_is_the_fraction_of_subsets_with_correct_samples_only() -> None:
-    for k in (1, 2, 3):
-        expected = [
-            np.mean([all(subset) for subset in combinations([1] * c + [0] * (n - c), k)]) if k <= n else np.nan
-            for n, c in [(5, 3), (2, 0), (5, 5)]
-        ]
-        found = pass_hat_k_by_prompt(np.array([5, 2, 5]), np.array([3, 0, 5]), k)
-        np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-15)
+def best_with_replacement(rewards: list[float], k: int) -> float:
+    return float(by_prompt([k], np.zeros(len(rewards), dtype=np.int64), np.array(rewards), value=verl_best_at_k)[k][0])
 
 
 def expected_maximum_with_replacement(rewards: list[int], k: int) -> Fraction:
@@ -92,7 +96,7 @@ def expected_maximum_with_replacement(rewards: list[int], k: int) -> Fraction:
 def test_verls_best_at_k_in_closed_form(rewards: list[int], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(rewards)))
     expected = float(expected_maximum_with_replacement(rewards, k))
-    assert verl_best_at_k(np.array(rewards, dtype=float), k) == pytest.approx(expected, abs=1e-12)
+    assert best_with_replacement(list(map(float, rewards)), k) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.slow
@@ -102,7 +106,7 @@ def test_verls_best_at_k_is_what_verls_own_code_estimates() -> None:
     rewards = [0.0, 0.0, 0.3, 0.0, 1.0, 0.3, 2.0, 0.0]
     for k in (2, 4, 8):
         [(mean, std)] = bootstrap_metric(rewards, subset_size=k, reduce_fns=[np.max], n_bootstrap=20_000)
-        exact = verl_best_at_k(np.array(rewards), k)
+        exact = best_with_replacement(rewards, k)
         assert abs(mean - exact) < 4 * std / 20_000**0.5
         assert exact < by_prompt([k], np.zeros(8, dtype=np.int64), np.array(rewards))[k][0]
 
@@ -119,7 +123,7 @@ def majority_over_subsets(answers: list[int], correct: list[float], k: int) -> F
     return reference.mean(results)
 
 
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)  # a busy machine
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=8))
 def test_majority_is_that_of_all_subsets(samples: list[tuple[int, int]]) -> None:
     answers, correct = [a for a, _ in samples], [float(c) for _, c in samples]

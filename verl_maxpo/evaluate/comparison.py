@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -14,13 +15,11 @@ from verl_maxpo.evaluate.estimates import (
     Interval,
     Ints,
     by_prompt,
-    g_pass_at_k_by_prompt,
+    g_pass_at_k,
     mean_interval,
     paired_proportion_interval,
-    pass_at_k_by_prompt,
-    pass_hat_k_by_prompt,
     proportion_interval,
-    verl_best_at_k_by_prompt,
+    verl_best_at_k,
 )
 from verl_maxpo.evaluate.names import without_seed
 from verl_maxpo.evaluate.remarks import remarks
@@ -193,13 +192,13 @@ def _evaluate(
     missing = np.repeat(np.arange(len(sizes)), np.maximum((comparison.n or 0) - sizes, 0))
     scored = _columns(samples, "score", missing[:0])
     judged = scored if fields.correctness is None else _columns(samples, fields.correctness, missing)
-    metrics = {VERL: verl_best_at_k_by_prompt(ks, *judged[:2])}
+    metrics = {VERL: by_prompt(ks, *judged[:2], value=verl_best_at_k)}
     if fields.rewards:
         metrics[MAX] = by_prompt(ks, *scored[:2])
     counts = None
     if fields.correctness is not None:
         sizes, counts = np.bincount(judged[0]), np.bincount(*judged[:2]).astype(np.int64)
-        metrics |= _of_counts(sizes, counts, ks)
+        metrics |= _of_correct(ks, *judged[:2])
     if fields.answers:
         metrics[MAJORITY] = by_prompt(ks, *judged[:3], "vote")
     if fields.select_by not in (None, VOTE):
@@ -225,15 +224,13 @@ def _columns(samples: Samples, field: str, missing: Ints) -> tuple[Ints, Floats,
     )
 
 
-def _of_counts(sizes: Ints, counts: Ints, ks: list[int]) -> dict[str, dict[int, Floats]]:
-    """Return what depends on the number of correct samples only."""
-    metrics = {
-        PASS: {k: pass_at_k_by_prompt(sizes, counts, k) for k in ks},
-        ALL: {k: pass_hat_k_by_prompt(sizes, counts, k) for k in ks},
-    }
-    return metrics | {
-        metric: {k: g_pass_at_k_by_prompt(sizes, counts, k, tau) for k in ks} for metric, tau in G_PASS.items()
-    }
+def _of_correct(ks: list[int], labels: Ints, correct: Floats) -> dict[str, dict[int, Floats]]:
+    """Return what depends on correctness only."""
+    all_correct = {k: 1 - any_wrong for k, any_wrong in by_prompt(ks, labels, 1 - correct).items()}
+    metrics = {PASS: by_prompt(ks, labels, correct), ALL: all_correct}
+    for metric, tau in G_PASS.items():
+        metrics[metric] = by_prompt(ks, labels, correct, value=partial(g_pass_at_k, tau=tau))
+    return metrics
 
 
 def _interval(values: Floats, metric: str, fields: _Fields) -> Interval | None:

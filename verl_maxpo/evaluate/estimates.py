@@ -6,6 +6,7 @@ k samples; the estimate of a data source is the mean over the prompts with n >= 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -18,7 +19,6 @@ from torch import Tensor
 
 from verl_maxpo.best_of_k.estimates import value_of
 from verl_maxpo.best_of_k.groups import Groups, Rule, ranked_groups, score_keys
-from verl_maxpo.best_of_k.pass_at_k import pass_at_k
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,66 +33,17 @@ class Interval(NamedTuple):
     high: float
 
 
-def pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
-    """Estimate pass@k of each prompt.
-
-    Args:
-        sizes: n of each prompt, shape ``[P]``.
-        correct: c of each prompt, shape ``[P]``.
-        k: At least 1.
-
-    Returns:
-        Shape ``[P]``, NaN for prompts with fewer than k samples.
-    """
-    values = np.full(len(sizes), np.nan)
-    enough = sizes >= k
-    values[enough] = pass_at_k(sizes[enough], correct[enough], k)
-    return values
-
-
-def pass_hat_k_by_prompt(sizes: Ints, correct: Ints, k: int) -> Floats:
-    """Estimate pass^k of each prompt, the probability that all of k samples are correct, without bias.
-
-    C(c, k) / C(n, k) = 1 - pass@k of the failures, of "tau-bench" by Yao et al. (https://arxiv.org/abs/2406.12045).
-
-    Args:
-        sizes: n of each prompt, shape ``[P]``.
-        correct: c of each prompt, shape ``[P]``.
-        k: At least 1.
-
-    Returns:
-        Shape ``[P]``, NaN for prompts with fewer than k samples.
-    """
-    return 1 - pass_at_k_by_prompt(sizes, sizes - correct, k)
-
-
-def g_pass_at_k_by_prompt(sizes: Ints, correct: Ints, k: int, tau: float) -> Floats:
-    """Estimate G-Pass@k_τ of each prompt, the probability that at least ⌈τ k⌉ of k samples are correct, without bias.
-
-    Σ_{j=⌈τk⌉}^{c} C(c, j) C(n - c, k - j) / C(n, k), of "Are Your LLMs Capable of Stable Reasoning?" by Liu et al.
-    (https://arxiv.org/abs/2412.13147). It is pass^k for τ = 1, and pass@k for τ = 1/k.
-
-    Args:
-        sizes: n of each prompt, shape ``[P]``.
-        correct: c of each prompt, shape ``[P]``.
-        k: At least 1.
-        tau: In (0, 1].
-
-    Returns:
-        Shape ``[P]``, NaN for prompts with fewer than k samples.
-    """
-    pairs, rows = np.unique(np.stack([sizes, correct], axis=1), axis=0, return_inverse=True)
-    n, c = pairs[:, :1], pairs[:, 1:]
-    needed = ceil(round(tau * k, 9))  # .7 * 10 is a little more than 7
-    chances = hypergeom.pmf(np.arange(needed, k + 1), np.maximum(n, k), c, k).sum(axis=1)
-    values: Floats = np.where(n[:, 0] >= k, np.minimum(chances, 1), np.nan)[rows.ravel()]
-    return values
-
-
 def by_prompt(
-    ks: list[int], labels: Ints, rewards: Floats, keys: NDArray[Any] | None = None, rule: Rule = "reward"
+    ks: list[int],
+    labels: Ints,
+    rewards: Floats,
+    keys: NDArray[Any] | None = None,
+    rule: Rule = "reward",
+    value: Callable[[Groups, int], Tensor] = value_of,
 ) -> dict[int, Floats]:
-    """Estimate the value of k responses of each prompt without bias: max@k, or by another rule selected@k or maj@k.
+    """Estimate the value of k responses of each prompt without bias.
+
+    That is max@k, pass@k for rewards of 0 and 1, and by another rule selected@k or maj@k.
 
     Args:
         ks: At least 1 each.
@@ -102,6 +53,7 @@ def by_prompt(
             none, which does not vote (where nobody does, the value is 0); shape ``[samples]``. Exact up to n = 256;
             beyond that the mean over 100,000 random draws shared by the prompts, at least 32 each.
         rule: What one of k responses is chosen by, ties at random.
+        value: Takes ranked groups and k; another one estimates something else.
 
     Returns:
         For each k shape ``[P]``, NaN for prompts with fewer than k samples.
@@ -116,9 +68,22 @@ def by_prompt(
         n = groups.keys.shape[1]
         for k in ks:
             if k <= n:
-                estimate = _drawn_votes if rule == "vote" and n > EXACT_VOTES else value_of
+                estimate = _drawn_votes if rule == "vote" and n > EXACT_VOTES else value
                 values[k][groups.labels.numpy()] = estimate(groups, k)
     return values
+
+
+def g_pass_at_k(groups: Groups, k: int, tau: float) -> Tensor:
+    """Estimate G-Pass@k_τ, the probability that at least ⌈τ k⌉ of k samples are correct, without bias.
+
+    Σ_{j=⌈τk⌉}^{c} C(c, j) C(n - c, k - j) / C(n, k), of "Are Your LLMs Capable of Stable Reasoning?" by Liu et al.
+    (https://arxiv.org/abs/2412.13147), for the c correct of n samples. For τ = 1 it is pass^k, of "tau-bench" by Yao et
+    al. (https://arxiv.org/abs/2406.12045), for τ = 1/k it is pass@k.
+    """
+    correct, groups_of = np.unique(groups.rewards.sum(dim=1).numpy(), return_inverse=True)
+    needed = ceil(round(tau * k, 9))  # .7 * 10 is a little more than 7
+    chances = hypergeom.pmf(np.arange(needed, k + 1), groups.rewards.shape[1], correct[:, None], k).sum(axis=1)
+    return torch.from_numpy(np.minimum(chances, 1)[groups_of])
 
 
 def _drawn_votes(groups: Groups, k: int) -> Tensor:
@@ -135,26 +100,15 @@ def _drawn_votes(groups: Groups, k: int) -> Tensor:
     return torch.tensor(found, dtype=torch.float64)
 
 
-def verl_best_at_k_by_prompt(ks: list[int], labels: Ints, scores: Floats) -> dict[int, Floats]:
-    """Compute :func:`verl_best_at_k` of each prompt, as :func:`by_prompt`."""
-    values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
-    for groups in ranked_groups(torch.from_numpy(scores), torch.from_numpy(labels)):
-        for k in ks:
-            if k <= groups.rewards.shape[1]:
-                values[k][groups.labels.numpy()] = verl_best_at_k(groups.rewards.numpy(), k)
-    return values
-
-
-def verl_best_at_k(scores: Floats, k: int) -> Floats:
-    """Compute what verl's metric ``best@k/mean`` estimates, ``[..., n]`` to ``[...]``.
+def verl_best_at_k(groups: Groups, k: int) -> Tensor:
+    """Compute what verl's metric ``best@k/mean`` estimates.
 
     Σ_j g_(j) [(j/n)^k - ((j-1)/n)^k] is the expected maximum of k samples drawn *with* replacement, to which verl's
     1000 resamples (``verl.trainer.ppo.metric_utils.bootstrap_metric``) converge. As a sample may be drawn twice, it
     understates max@k for every k > 1: 1 correct of 4 has pass@4 = 1 and best@4 = 1 - (3/4)^4 = .684.
     """
-    n = scores.shape[-1]
-    value: Floats = np.sort(scores, axis=-1) @ np.diff((np.arange(n + 1) / n) ** k)
-    return value
+    n = groups.rewards.shape[1]
+    return groups.rewards @ ((torch.arange(n + 1, dtype=torch.float64) / n) ** k).diff()
 
 
 def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | None:
