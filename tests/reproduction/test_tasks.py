@@ -186,3 +186,11 @@ def test_a_warm_start_teaches_mazes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     known = task.draw(random.Random(0), 0, 8)
     answers = policy.decode(policy.sample(policy.encode(known), 4, 10, 1.0, torch.Generator().manual_seed(0)))
     assert sum(task.reward(known[i // 4], text or "") for i, text in enumerate(answers)) > 16
+
+
+def test_the_shipped_start_of_mazes_knows_the_task() -> None:
+    policy, task = train.Policy(str(prepare.START / "maze-9-seed0"), "cpu"), tasks.maze(9, 8)
+    asked = [question[0] for question in task.held_out]
+    policy.check(asked[0])
+    texts = policy.decode(policy.sample(policy.encode(asked), 8, task.length, 1.0, torch.Generator().manual_seed(0)))
+    assert 0 < sum(task.reward(asked[i // 8], text or "") for i, text in enumerate(texts)) < 32

@@ -98,8 +98,11 @@ def test_starting_models_are_the_ones_that_were_made(name: str) -> None:
     weights = prepare.START / name / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == STARTS[name]["sha256"]
     task, size, seed = name.rsplit("-", 2)
-    assert f"--task {task} --seed {seed.removeprefix('seed')} " in STARTS[name]["command"]
+    assert f" --seed {seed.removeprefix('seed')} " in STARTS[name]["command"]
     model = AutoModelForCausalLM.from_pretrained(weights.parent)
+    if task not in countdown.TASKS:
+        return
+    assert f" --task {task} " in STARTS[name]["command"]
     assert (
         model.num_parameters() == prepare.make_model(prepare.make_tokenizer(task), prepare.SIZES[size]).num_parameters()
     )
