@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,17 +48,17 @@ def main() -> None:
     device = torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
     for prompts, n, k in SHAPES:
         rewards = (torch.rand(prompts, n, device=DEVICE) < 0.2).float()
-        found = {"l2o": milliseconds(lambda r, k=k: max_at_k_advantages(r, k), rewards)}
-        found |= {"all": milliseconds(lambda r: max_at_k_advantages(r, "all"), rewards)}
+        found = {"l2o": milliseconds(partial(max_at_k_advantages, k=k), rewards)}
+        found |= {"all": milliseconds(partial(max_at_k_advantages, k="all"), rewards)}
         found |= {"leave_one_out": milliseconds(leave_one_out, rewards)}
         times = {name: round(value, 4) for name, value in found.items()}
         print(json.dumps({"device": device, "prompts": prompts, "n": n, "k": k, "ms": times}), flush=True)
     for log in sorted(Path(sys.argv[1]).glob("**/log.jsonl")):
         settings, *evaluations = map(json.loads, log.read_text().splitlines())
         if settings["estimator"] == "l2o" and "seconds_per_step" in evaluations[-1]:
-            k = "all" if settings["k"] == ["all"] else int(settings["k"][0])
+            trained = "all" if settings["k"] == ["all"] else int(settings["k"][0])
             rewards = torch.rand(settings["prompts"], settings["n"], device=DEVICE)
-            share = milliseconds(lambda r, k=k: max_at_k_advantages(r, k), rewards) / 1000
+            share = milliseconds(partial(max_at_k_advantages, k=trained), rewards) / 1000
             seconds = evaluations[-1]["seconds_per_step"]
             print(json.dumps({"run": log.parent.name, "seconds_per_step": seconds, "share": round(share / seconds, 6)}))
 

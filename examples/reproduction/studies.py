@@ -196,7 +196,7 @@ STUDIES = {
     ),
     "maze": Study(  # for two cores
         task="maze",
-        start=Start("maze-9", "pytorch/warm_start.py --size 9 --until .05 --lr 1e-3 --hidden 128 --layers 3"),
+        start=Start("maze-9", "pytorch/warm_up.py --size 9 --until .05 --lr 1e-3 --hidden 128 --layers 3"),
         steps=200,
         groups=MAZES,
         rates=(5e-5, 1e-4, 2e-5),
@@ -205,7 +205,7 @@ STUDIES = {
     ),
     "maze_17": Study(  # for a GPU
         task="maze",
-        start=Start("maze-17", "pytorch/warm_start.py --size 17 --batches 1500 --lr 5e-4"),
+        start=Start("maze-17", "pytorch/warm_up.py --size 17 --batches 1500 --lr 5e-4"),
         steps=500,
         groups=MAZES_128,
         rates=(1e-4, 3e-5, 3e-4),
@@ -216,7 +216,7 @@ STUDIES = {
         task="numbers",
         start=Start(
             "countdown-smollm2",
-            f"pytorch/warm_start.py --task numbers --train 1024 --model {SMOLLM2[0]} --batches 60 --problems 16"
+            f"pytorch/warm_up.py --task numbers --train 1024 --model {SMOLLM2[0]} --batches 60 --problems 16"
             " --lr 1e-4",
             needs=SMOLLM2,
         ),
@@ -230,7 +230,7 @@ STUDIES = {
         task="gsm8k",
         start=Start(
             "gsm8k-smollm2",
-            f"pytorch/warm_start.py --task gsm8k --data {GSM8K} --model {SMOLLM2[0]} --batches 200 --problems 16"
+            f"pytorch/warm_up.py --task gsm8k --data {GSM8K} --model {SMOLLM2[0]} --batches 200 --problems 16"
             " --lr 1e-4 --bf16",
             needs=SMOLLM2,
         ),
@@ -248,12 +248,15 @@ def rehearsal(study: Study) -> Study:
     """Return a study in small, to find what breaks before it costs: two methods, two steps, few and short responses."""
     small = {"prompts": 2, "eval-every": 1, "held-out": 4, "samples": 16, "size": 7, "length": 12}
     start = study.start
-    if "warm_start" in start.command:
+    if "warm_up" in start.command:
         start = replace(start, command=start.command + " --size 7 --held-out 4 --batches 1 --problems 2")
-    few = {
-        "groups": [study.groups[0][:2]],
-        "rates": study.rates[:1],
-        "seeds": study.seeds[:1],
-        "starts": study.starts[:1],
-    }
-    return replace(study, start=start, steps=2, common={**study.common, **small}, **few)
+    return replace(
+        study,
+        start=start,
+        steps=2,
+        groups=[study.groups[0][:2]],
+        rates=study.rates[:1],
+        seeds=study.seeds[:1],
+        starts=study.starts[:1],
+        common={**study.common, **small},
+    )

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.quickstart import prepare
-from support.reproduction import tasks, train, warm_start
+from support.reproduction import tasks, train, warm_up
 
 from verl_maxpo.data.sources import SOURCES
 
@@ -179,8 +179,8 @@ def test_a_model_for_another_task_is_refused(policy: train.Policy) -> None:
 
 def test_a_warm_start_teaches_mazes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = "--size 5 --held-out 2 --batches 200 --problems 4 --hidden 32 --layers 1 --lr 1e-2"
-    monkeypatch.setattr(sys, "argv", ["warm_start.py", "--out", str(tmp_path), *options.split()])
-    warm_start.main()
+    monkeypatch.setattr(sys, "argv", ["warm_up.py", "--out", str(tmp_path), *options.split()])
+    warm_up.main()
     policy = train.Policy(str(tmp_path), "cpu")
     task = tasks.maze(5, 2)
     known = task.draw(random.Random(0), 0, 8)

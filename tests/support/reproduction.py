@@ -22,9 +22,9 @@ import sweep  # noqa: E402
 import tasks  # noqa: E402
 import train  # noqa: E402
 import variance  # noqa: E402
-import warm_start  # noqa: E402
+import warm_up  # noqa: E402
 
 __all__ = [
     "EXAMPLES", "bandit", "claims", "curves", "in_verl", "intervals", "optimum", "pictures", "report", "studies",
-    "sweep", "tasks", "train", "variance", "warm_start",
+    "sweep", "tasks", "train", "variance", "warm_up",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Give a model of a task a start: train it for a while on right answers to training problems.
 
-    python examples/pytorch/warm_start.py --task maze --batches 180 --out outputs/maze
-    python examples/pytorch/warm_start.py --task numbers --train 1024 --model MODEL --out outputs/numbers
+    python examples/pytorch/warm_up.py --task maze --batches 180 --out outputs/maze
+    python examples/pytorch/warm_up.py --task numbers --train 1024 --model MODEL --out outputs/numbers
 
 Without ``--model`` it is the Qwen2 of MaxRL's maze, with random weights and one token a character. Held-out
 problems are not shown. Reinforcement wants a start that solves some of the problems some of the time: ``--until .05``
