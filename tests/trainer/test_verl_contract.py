@@ -90,7 +90,7 @@ def test_configs_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.M
     config = ["--config-path", "pkg://verl_maxpo.config", "--config-name", "maxpo_trainer", "algorithm.maxpo.k=3"]
     result = run_module("verl.trainer.main_ppo", *config, "--cfg", "job", "--package", "algorithm.maxpo")
     assert result.returncode == 0, result.stderr
-    assert "k: 3\nweights: null\nbaseline: l2o" in result.stdout
+    assert "k: 3\nselect_by: reward\nweights: null\nbaseline: l2o" in result.stdout
 
 
 def test_the_estimator_needs_verl_and_what_verl_needs() -> None:

@@ -37,13 +37,13 @@ class Blocks(NamedTuple):
     """The block of each response, which are those of its group with the same key.
 
     Attributes:
-        index: Number of the block within the group, ascending, ``[groups, n]``.
+        number: Of the block within the group, ascending, ``[groups, n]``.
         first: Rank of the first response of the block, from 0, ``[groups, n]``.
         size: Responses of the block, ``[groups, n]``.
         mean: Mean reward of the block, exact if all are equal, ``[groups, n]``.
     """
 
-    index: Tensor
+    number: Tensor
     first: Tensor
     size: Tensor
     mean: Tensor
@@ -146,8 +146,9 @@ def _rows_by_size(labels: Tensor, counts: Tensor | None) -> Iterator[Tensor]:
     if counts is not None and not counts.all():
         by_group = by_group[counts[by_group]]
     of_row = labels[by_group]
-    size_of_row = of_row.bincount()[of_row]
-    for n in size_of_row.unique().tolist():
+    sizes = of_row.bincount()
+    size_of_row = sizes[of_row]
+    for n in sorted(set(sizes.tolist()) - {0}):
         yield by_group[size_of_row == n].view(-1, n)
 
 

@@ -66,7 +66,7 @@ def vote_advantages(groups: Groups, objective: Objective) -> Tensor:
 
 def _answers(groups: Groups, blocks: Blocks) -> tuple[Answers, Tensor]:
     """Return the answers, and the number of that of each response, ``[groups, n]``."""
-    answer = blocks.index + (groups.keys[:, :1] >= 0)
+    answer = blocks.number + (groups.keys[:, :1] >= 0)
     sizes = answer.new_zeros(len(answer), answer.shape[-1] + 1).scatter(-1, answer, blocks.size)
     means = blocks.mean.new_zeros(sizes.shape).scatter(-1, answer, blocks.mean)
     by_size = sizes[:, 1:].argsort(dim=-1, descending=True, stable=True) + 1
@@ -86,9 +86,9 @@ def _counted(answers: Answers, n: int, k: int, leave_out: bool) -> tuple[Tensor,
     """
     table = _table(n, k, answers.base.device)
     # Elections that are alike are held once.
-    pairs, like = torch.stack([answers.sizes, answers.values], dim=-1).unique(dim=0, return_inverse=True)
+    pairs, like = torch.unique(torch.stack([answers.sizes, answers.values], dim=-1), dim=0, return_inverse=True)
     at_once = max(_AT_ONCE // (table.lose.numel() * pairs.shape[1]), 1)
-    parts = [_counted_at_once(*part.unbind(dim=-1), table, leave_out) for part in pairs.split(at_once)]
+    parts = [_counted_at_once(part[..., 0], part[..., 1], table, leave_out) for part in pairs.split(at_once)]
     value, without, still_wins = (torch.cat(part)[like] for part in zip(*parts, strict=True))
     return value, without, still_wins
 
