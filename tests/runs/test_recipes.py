@@ -145,7 +145,9 @@ def check_choices(config: Any) -> None:
     assert config.algorithm.maxpo.k < config.actor_rollout_ref.rollout.n
     assert not config.algorithm.use_kl_in_reward
     assert config.reward.reward_manager.name == "verifier"
-    assert VerifierConfig.of(config.reward.reward_kwargs).max_resp_len == config.data.max_response_length
+    assert (
+        VerifierConfig.from_reward_kwargs(config.reward.reward_kwargs).max_resp_len == config.data.max_response_length
+    )
     sampling, validation = config.actor_rollout_ref.rollout, config.actor_rollout_ref.rollout.val_kwargs
     assert (sampling.temperature, sampling.top_p) == (validation.temperature, validation.top_p) == (1, 1)
     assert validation.do_sample
@@ -219,7 +221,7 @@ def test_separate_async_meets_verls_conditions(recorder: StandIns) -> None:
 def test_overlong_punishment_is_a_setting(recorder: StandIns) -> None:
     *_, command = calls_of(recorder, recipes.SCRIPTS["dapo_math"], OVERLONG="true")
     config = compose(command)
-    buffer = VerifierConfig.of(config.reward.reward_kwargs).overlong_buffer_cfg
+    buffer = VerifierConfig.from_reward_kwargs(config.reward.reward_kwargs).overlong_buffer_cfg
     assert buffer.enable
     assert 0 < buffer.len < config.data.max_response_length
 
