@@ -22,7 +22,7 @@ _CHARACTERS = re.compile(r"[A-Za-z0-9_+\-*/(). ]*")
 # 0x77, 1_1_9 and 0e1 are numbers to Python, and to no problem.
 _SPELLINGS = re.compile(r"(?<![A-Za-z0-9_])[0-9][0-9.]*[A-Za-z_]")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
-_LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]+|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
+_LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
 # Signs that models write for the operators.
 _SIGNS = str.maketrans("×·⋅∙•∗＊✕✖÷∕⁄／−–－\n\t", "*********////---  ")
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}

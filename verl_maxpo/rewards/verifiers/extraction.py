@@ -22,8 +22,8 @@ _THOUGHT = re.compile(
     r"[<\[◁](?i:/(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)[>\]▷]|\|end_of_thought\|>|\|channel\|>final<\|message\|>)"
 )
 _BRACES = re.compile(
-    r"\\(?P<box>boxed|fbox)\s*\{|\\(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})"
-    r"|(?:\\[{}\\](?!boxed|fbox))+|\{+|\}"
+    r"[\\{}](?:(?<=\\)(?:(?P<box>boxed|fbox)\s*\{|(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})"
+    r"|[{}\\](?!boxed|fbox)(?:\\[{}\\](?!boxed|fbox))*)|(?<=\{)\{*|(?<=\}))"  # one class begins it: it is found faster
 )
 # What may stand between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
 _JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?")
