@@ -4,8 +4,9 @@
 #   examples/reproduction/on_gpu.sh                     # estimator 1, maze 7, gsm8k 6 minutes
 #   PARTS="maze" MAZE_MINUTES=30 PROCESSES=8 examples/reproduction/on_gpu.sh
 #   TINY=1 examples/reproduction/on_gpu.sh              # the rehearsal: everything in small, on a CPU
-# It takes torch, transformers, pandas, scipy and matplotlib, no verl. GSM8K's train.jsonl and test.jsonl are in DATA;
-# MODEL is SmolLM2, from ../smollm2/get_model.py. Both have to be there before: nothing is downloaded.
+# It takes torch, transformers, pandas and scipy, no verl; the part gsm8k also math-verify with latex2sympy2-extended and
+# antlr4-python3-runtime. GSM8K's train.jsonl and test.jsonl have to be in outputs/data/gsm8k and SmolLM2, which
+# ../smollm2/get_model.py gets, in outputs/smollm2/model: nothing is downloaded.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
