@@ -112,8 +112,8 @@ def of_study(study: str, method: str, other: str, *wanted: tuple[int, str], targ
     """Compare two methods of a study that there may not be yet; ``l2o`` is its first one with MaxPO's baseline."""
     if study not in STUDIES:
         return []
-    names = [main_method(study) if name == "l2o" else name for name in (method, other)]
-    return compared(study, *names, *wanted, target=target)
+    first, second = (main_method(study) if name == "l2o" else name for name in (method, other))
+    return compared(study, first, second, *wanted, target=target)
 
 
 LARGER, SMOLLM2 = "hidden_digit_30M", "smollm2_countdown"
