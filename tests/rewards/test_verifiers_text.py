@@ -288,7 +288,8 @@ def test_literals(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[x]", "[](1)", "f()", "['a'.b]", "[1+1]", "['\\x00']", "[f'{1}']", "[*a]", "{1: 2}", "[" * 300]
+    "text",
+    ["[x]", "[](1)", "f()", "['a'.b]", "[1+1]", "['\\x00']", "[f'{1}']", "[*a]", "{1: 2}", "[" * 300, "1" * 50 + "x"],
 )
 def test_what_is_no_literal(text: str) -> None:
     with pytest.raises((Forbidden, Unreadable)):

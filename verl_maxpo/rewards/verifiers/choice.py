@@ -44,12 +44,8 @@ def verify(
 ) -> VerifierResult:
     """Compare the letter that a response chooses with the right one.
 
-    Args:
-        response: The response.
-        extra_info: Not used.
-        ground_truth: A letter, or with ``index_from`` the position of one.
-        choices: The letters there are, within A to J.
-        index_from: The position of the first choice, 0 or 1, where the ground truth is a position.
+    The ground truth is one of the letters ``choices``, which are within A to J, or the position of one, where
+    ``index_from`` says what the position of the first is, 0 or 1.
 
     Raises:
         ValueError: The options are ill-formed, or the ground truth is none of the choices.

@@ -5,11 +5,10 @@ The rows are those of TinyZero (github.com/Jiayi-Pan/TinyZero): ``{"target": 24,
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping
-from fractions import Fraction
+from contextlib import suppress
 from typing import Any
 
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
@@ -27,11 +26,8 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
     The expression has integers, ``+ - * /`` and parentheses, and stands in ``<answer>...</answer>`` or else in the last
     ``\boxed{...}``. ``= target`` may follow it; another value there makes it wrong.
 
-    Args:
-        response: The response.
-        extra_info: Not used.
-        ground_truth: A mapping with ``target`` and ``numbers``, or the same as JSON.
-        bare: The whole response is the expression.
+    The ground truth is a mapping with ``target`` and ``numbers``, or the same as JSON. With ``bare`` the whole response
+    is the expression.
 
     Returns:
         The result; ``format_ok`` says that it is an expression of the given numbers.
@@ -53,7 +49,9 @@ def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any], *, b
     text = "".join(expression.split())
     if sorted(numbers(tree)) != given:
         return accept(text, correct=False, format_ok=False)
-    return accept(text, correct=_value(tree) == target == claimed)
+    with suppress(Unreadable):  # division by zero
+        return accept(text, correct=evaluate(tree) == target == claimed)
+    return accept(text, correct=False)
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, bare: bool = False) -> tuple[str | None, str]:
@@ -67,13 +65,6 @@ def examples(ground_truth: Any, extra_info: Mapping[str, Any], *, bare: bool = F
 def _answer(response: str) -> str | None:
     tagged = last_tag(response, "answer")
     return last_boxed(response) if tagged is None else last_boxed(tagged) or tagged
-
-
-def _value(tree: ast.expr) -> Fraction | None:
-    try:
-        return evaluate(tree)
-    except Unreadable:  # division by zero
-        return None
 
 
 def _problem(ground_truth: Any) -> tuple[int, list[int]]:

@@ -55,8 +55,6 @@ class Grammar:
         functions: Functions of one argument.
         powers: The largest product of nested exponents; 1 allows no powers.
         decimals: Whether numbers may have a decimal point.
-        max_length: In characters.
-        max_depth: Of nested parentheses.
     """
 
     names: frozenset[str] = frozenset()
@@ -167,17 +165,15 @@ def numbers(node: ast.expr) -> list[int]:
     return [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and type(n.value) is int]
 
 
-def check_literal(text: str, *, max_length: int = 10_000) -> None:
+def check_literal(text: str) -> None:
     """Check that a text is a literal of lists, tuples, strings and integers.
 
     Raises:
         Unreadable: It is not.
         Forbidden: It is too long, or has a character that such a literal has not.
     """
-    if len(text) > max_length:
-        raise Forbidden(f"longer than {max_length} characters")
-    if not _LITERAL.fullmatch(text):
-        raise Forbidden("not a literal of lists, strings and integers")
+    if len(text) > 10_000 or not _LITERAL.fullmatch(text):
+        raise Forbidden("longer than 10,000 characters, or not a literal of lists, strings and integers")
     try:
         ast.literal_eval(text.strip())
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:

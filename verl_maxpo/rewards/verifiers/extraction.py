@@ -1,10 +1,4 @@
-r"""Find the answer of a response: one rule, for every verifier that reads text.
-
-1. Only what follows the model's thinking (``</think>`` and its relatives) counts, if anything follows it.
-2. If that has an ``<answer>...</answer>``, only the last of these counts.
-3. The answer is the last ``\boxed{...}``;
-4. without a box, what the last "answer is" or "Answer:" says;
-5. without that, the last statement with a formula or a number, whole or not at all.
+"""Find the answer of a response, by one rule for every verifier that reads text: see ``docs/verifiers.md``.
 
 A response may be megabytes of text made to hurt: no regular expression backtracks over more than a bounded part of it.
 """

@@ -32,11 +32,8 @@ def verify(
 ) -> VerifierResult:
     """Compare the final number of a response with the ground truth.
 
-    Args:
-        response: The response.
-        extra_info: Not used.
-        ground_truth: A number, as one or as text, or a GSM8K solution that ends in ``#### number``.
-        method: ``strict`` wants the number after the last ``####``; ``flexible`` goes on to any other form.
+    The ground truth is a number, as one or as text, or a GSM8K solution that ends in ``#### number``. The method
+    ``strict`` wants the number after the last ``####``; ``flexible`` goes on to any other form.
 
     Raises:
         ValueError: The method is unknown, or the ground truth has no number.

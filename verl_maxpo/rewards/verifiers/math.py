@@ -34,12 +34,8 @@ def verify(
 ) -> VerifierResult:
     r"""Compare the final answer of a response with the ground truth.
 
-    Args:
-        response: The response.
-        extra_info: Not used.
-        ground_truth: A number, an answer in LaTeX, or a solution text, of which the last ``\boxed{...}`` or what
-            follows the last ``####`` is the answer.
-        boxed_only: A response without a box has no answer.
+    The ground truth is a number, an answer in LaTeX, or a solution text, of which the last ``\boxed{...}`` or what
+    follows the last ``####`` is the answer. With ``boxed_only`` a response without a box has no answer.
 
     Returns:
         The result; ``format_ok`` says that the answer is in a box, ``answer`` is its canonical text.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from verl_maxpo.messages import did_you_mean
 from verl_maxpo.rewards.result import Status, VerifierResult, reject
@@ -70,8 +70,7 @@ def prepare(*, path: str, name: str, score_range: Sequence[float] | None = (0.0,
     """Load the function, with all it imports, before the process is locked down.
 
     Raises:
-        ValueError: The function is not found, does not take what it is called with, the range is none, or the function
-            is ``async``: it would wait for something outside, and there is no network for a verifier.
+        ValueError: The function is not found, is ``async`` or does not take what it is called with; the range is none.
     """
     if score_range is None:
         usable_reward(0.0)  # imports what it needs
@@ -103,8 +102,7 @@ def _source(path: str) -> str:
     if path.startswith(_PACKAGE):
         spec = importlib.util.find_spec(path.removeprefix(_PACKAGE))
         path = str(spec and spec.origin)
-    file = Path(path).expanduser()
-    return file.read_text(encoding="utf-8") if file.is_file() else ""
+    return file.read_text(encoding="utf-8") if (file := Path(path).expanduser()).is_file() else ""
 
 
 def _range(score_range: Sequence[float]) -> tuple[float, float]:
@@ -119,8 +117,7 @@ def _function(path: str, name: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{path} has no function {name!r}{did_you_mean(name, list(vars(module)))}")
-    found: Callable[..., Any] = function
-    return found
+    return cast("Callable[..., Any]", function)
 
 
 def _module(path: str) -> ModuleType:

@@ -4,16 +4,8 @@ A row's ``extra_info`` has the name of the ``task`` and the ``entry`` that reaso
 (:func:`.entry_to_text`): some scorers compare tuples, which JSON would make lists of. The answer is what the last
 ``<answer>...</answer>`` holds, and ``correct`` means that the scorer gives it 1.
 
-Many scorers give something to any answer: 0.5 for "0". Under max@K such scores are noise that ranks wrong answers, so
-only right answers score unless the route has ``partial: true``; the scorer's own score is reported either way. Some
-evaluate the answer as Python, or take it as a number of repetitions: what is not on the allow-list of :data:`GUARDS`
-never reaches them. Some give 1 to what is not solved: :data:`SOLVED` says what has to hold as well. What stays weak
-after that is in ``docs/reasoning_gym.md``, made by an audit of every task.
-
-Scorers run with the default configuration of their task; a few read it (``decimal_arithmetic``: the number of decimal
-places, ``polynomial_equations``, ``time_intervals``, ``arc_agi``, ``rearc``). Some entries of
-``intermediate_integration`` have an unevaluated ``Integral`` for an answer, which is refused: written for any integrand
-it would score 1.
+Why scorers need :data:`GUARDS`, what else has to be :data:`SOLVED`, why wrong answers score 0 unless the route has
+``partial: true``, and what stays weak after that is in ``docs/reasoning_gym.md``.
 """
 
 from __future__ import annotations
@@ -44,7 +36,6 @@ from verl_maxpo.rewards.verifiers.expressions import (
 from verl_maxpo.rewards.verifiers.extraction import last_tag, shorten
 
 MAX_LENGTH = 20_000
-TAG = "answer"
 
 keeps_state = False  # one response does not change the verdict on the next
 
@@ -126,11 +117,8 @@ def _is_near(answer: str, entry: Mapping[str, Any]) -> bool:
 
 
 def _is_gold(answer: str, entry: Mapping[str, Any]) -> bool:
-    return _squeezed(answer) == _squeezed(entry["answer"])
-
-
-def _squeezed(text: Any) -> str:
-    return "".join(str(text).split()).lower()
+    found, gold = ("".join(str(text).split()).lower() for text in (answer, entry["answer"]))
+    return found == gold
 
 
 def _has_the_same_numbers(answer: str, entry: Mapping[str, Any]) -> bool:
@@ -140,8 +128,7 @@ def _has_the_same_numbers(answer: str, entry: Mapping[str, Any]) -> bool:
 
 #: What has to hold, beyond a score of 1, for an answer to be right.
 SOLVED: dict[str, Callable[[str, Mapping[str, Any]], bool]] = {
-    "countdown": _equals_target,
-    "puzzle24": _equals_target,
+    **dict.fromkeys(("countdown", "puzzle24"), _equals_target),
     "coin_flip": _is_near,
     "figlet_font": _is_gold,
     "game_of_life_halting": _is_gold,
@@ -159,12 +146,8 @@ def verify(
 ) -> VerifierResult:
     """Score a response with the scorer of its task.
 
-    Args:
-        response: The response.
-        ground_truth: Not used; the entry has the answer.
-        extra_info: Has ``task``, a name of reasoning-gym, and ``entry``, see :func:`.entry_to_text`.
-        answer_tag: The tag that holds the answer.
-        partial: Whether wrong answers keep the partial scores that the scorer gives them.
+    ``extra_info`` has ``task``, a name of reasoning-gym, and ``entry``, see :func:`.entry_to_text`, with the answer.
+    The tag ``answer_tag`` holds that of the response. With ``partial`` wrong answers keep the scorer's partial scores.
 
     Returns:
         The result; ``format_ok`` says that the tag is there, the value ``raw_score`` is the scorer's.
@@ -193,11 +176,10 @@ def _verify(task: str, entry: dict[str, Any], response: str, answer_tag: str, pa
 
 
 def examples(
-    ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = TAG, partial: bool = False
+    ground_truth: Any, extra_info: Mapping[str, Any], *, answer_tag: str = "answer", partial: bool = False
 ) -> tuple[str | None, str]:
     """Return a right response, None for an entry :data:`WITHOUT_GOLD`, and a wrong one."""
-    _, entry = _row(extra_info)
-    gold = entry["answer"]
+    gold = _row(extra_info)[1]["answer"]
     right = None if gold is None else f"<{answer_tag}>{gold}</{answer_tag}>"
     return right, f"<{answer_tag}>no answer</{answer_tag}>"
 
@@ -220,10 +202,7 @@ def _score(task: str, answer: str, entry: dict[str, Any], partial: bool) -> Veri
     return replace(accept(answer, correct=correct, score=kept), values={"raw_score": score})
 
 
-@lru_cache(maxsize=256)
-def _scorer(task: str) -> Callable[[str, dict[str, Any]], float]:
-    scorer: Callable[[str, dict[str, Any]], float] = reasoning_gym.get_score_answer_fn(task)
-    return scorer
+_scorer = lru_cache(maxsize=256)(reasoning_gym.get_score_answer_fn)
 
 
 def _row(extra_info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -73,9 +73,8 @@ def _value(name: str, value: Any) -> float | str | None:
     if value is None or isinstance(value, str):
         return value
     try:
-        number = float(value)
+        if math.isfinite(number := float(value)):
+            return number
     except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"a scoring function's {name} must be a finite number, a text or None, got {value!r}")
-    return number
+        pass
+    raise ValueError(f"a scoring function's {name} must be a finite number, a text or None, got {value!r}")

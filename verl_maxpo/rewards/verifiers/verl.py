@@ -24,12 +24,7 @@ _CODE = ("codecontests", "apps", "codeforces", "taco")
 
 
 def verify(response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> VerifierResult:
-    """Score a response as verl does, on a scale from 0 to 1.
-
-    Args:
-        response: The response.
-        ground_truth: What verl's scorer takes.
-        extra_info: Has ``data_source``.
+    """Score a response as verl does for ``data_source`` of ``extra_info``, on a scale from 0 to 1.
 
     Raises:
         ValueError: verl has no scorer for the data source, or one that executes responses.

@@ -37,6 +37,7 @@ _TIMES = re.compile(
 _SUM = re.compile(r"(?<=[0-9A-Za-z)}\]!])\s*[-+]")
 _VARIABLE = re.compile(r"(?<![A-Za-z\\])[a-df-hj-z](?![A-Za-z])")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_LETTERS = tuple("ABCDEFGHIJ")
 _PRIME = re.compile(r"['\"]|\\prime")
 
 
@@ -46,7 +47,7 @@ def same(gold: Answer, answer: Answer) -> bool:
     Raises:
         NotEvaluated: Comparing it would be unsafe or too costly, or math-verify cannot read it.
     """
-    letters = gold.letter or _bare_letter(gold), answer.letter or _bare_letter(answer)
+    letters = [a.letter or (a.body if a.body in _LETTERS else None) for a in (gold, answer)]  # C is (C) 12
     if all(letters):
         return letters[0] == letters[1]
     if _other_name(gold, answer) or (answer.approximate and not gold.approximate):
@@ -58,11 +59,6 @@ def same(gold: Answer, answer: Answer) -> bool:
             return False
         gold, answer = _in_base_units(gold), _in_base_units(answer)
     return _same_kind(gold, answer) if gold.kind is answer.kind else _other_kind(gold, answer)
-
-
-def _bare_letter(answer: Answer) -> str | None:
-    """Return the letter that may stand for an option, as in ``C`` for ``(C) 12``."""
-    return answer.body if answer.body in tuple("ABCDEFGHIJ") else None
 
 
 def _value_of_chain(latex: str) -> Answer | None:
@@ -158,8 +154,7 @@ def _same_item(gold: Answer | Range, answer: Answer | Range) -> bool:
 
 def _same_matrix(gold: Answer, answer: Answer) -> bool:
     """Compare two matrices entry by entry; a vector may be a row or a column."""
-    one, other = _vector(gold), _vector(answer)
-    if one and other:
+    if (one := _vector(gold)) and (other := _vector(answer)):
         return _same_row(one, other)
     return len(gold.value) == len(answer.value) and all(map(_same_row, gold.value, answer.value))
 
@@ -183,9 +178,8 @@ def _same_formula(gold: Answer, answer: Answer) -> bool:
     """Compare two formulas by their text, then by math-verify."""
     if squash(gold.body) == squash(answer.body):
         return True
-    if _words(gold) != _words(answer) or len(_PRIME.findall(gold.body)) != len(_PRIME.findall(answer.body)):
-        return False
-    if is_unevaluated(gold, answer):
+    primes = [len(_PRIME.findall(a.body)) for a in (gold, answer)]
+    if _words(gold) != _words(answer) or primes[0] != primes[1] or is_unevaluated(gold, answer):
         return False
     one, other = is_relation(gold.body), is_relation(answer.body)
     if one == other:
@@ -262,8 +256,7 @@ def _body(answer: Answer) -> str:
 def _matrix_and_other(gold: Answer, answer: Answer) -> bool:
     if match := _BINOMIAL.fullmatch(answer.body):
         return [squash(entry.body) for entry in _vector(gold) or ()] == [*map(squash, match.groups())]
-    one, other = _vector(gold), _vector(answer)
-    if one and other:
+    if (one := _vector(gold)) and (other := _vector(answer)):
         return _same_row(one, other)
     if Kind.FORMULA in (gold.kind, answer.kind):
         return not is_unevaluated(gold, answer) and same_formula(gold.latex, answer.latex)

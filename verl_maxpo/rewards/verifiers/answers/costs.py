@@ -35,7 +35,7 @@ def hopeless(answer: str) -> str | None:
         return "it defines macros or reads files"
     if _LONG_NUMBER.search(answer):
         return "a number of more than 1000 digits"
-    binomials = (_size(_group_after(answer, match.end())) for match in _BINOMIAL.finditer(answer))
+    binomials = (_size(_group(answer, match.end(), 1)) for match in _BINOMIAL.finditer(answer))
     if any(size > MAX_FACTORIAL for size in binomials) or _has_huge_factorial(answer):
         return f"a factorial or binomial above {MAX_FACTORIAL}"
     return "too large an exponent or a tower of them" if _grows(answer) else None
@@ -47,7 +47,7 @@ def _has_huge_factorial(answer: str) -> bool:
         if operand.isdigit():
             huge = int(operand) > (7 if answer[match.end() : match.end() + 1] == "!" else MAX_FACTORIAL)
         else:
-            value = _value(_group_before(answer, match.start()))
+            value = _value(_group(answer, match.start(), -1))
             huge = operand != "!" and value is not None and value > MAX_FACTORIAL
         if huge or answer[match.end() : match.end() + 2] == "!!":
             return True
@@ -58,11 +58,11 @@ def _grows(answer: str) -> bool:
     """Return whether a power is too large: one exponent, or the product of those that may multiply."""
     growth = 1.0
     for match in _POWER.finditer(answer):
-        size = _size(_group_after(answer, match.end() - 1) if match[1] == "{" else match[1])
+        size = _size(_group(answer, match.end() - 1, 1) if match[1] == "{" else match[1])
         if size > MAX_EXPONENT:
             return True
         base = answer[: match.start()].rstrip()
-        if size > MAX_EXPANSION and base.endswith((")", "}")) and _SUM.search(_group_before(base, len(base) - 1)):
+        if size > MAX_EXPANSION and base.endswith((")", "}")) and _SUM.search(_group(base, len(base) - 1, -1)):
             return True
         if _COMPOUND.search(base) or (size > 30 and not base[-1:].isalpha()):
             growth *= max(size, 1)
@@ -94,21 +94,13 @@ def _value(latex: str) -> float | None:
         return _INFINITY
 
 
-def _group_after(text: str, start: int) -> str:
-    """Return what the brace at ``start`` encloses."""
-    level = 0
-    for position in range(start, len(text)):
-        level += {"{": 1, "}": -1}.get(text[position], 0)
+def _group(text: str, start: int, step: int) -> str:
+    """Return what a brace that opens at ``start`` encloses, or with a step of -1 a bracket that closes there."""
+    opening, closing = ("{", "}") if step > 0 else (")]}", "([{")
+    level, position = 0, start
+    while 0 <= position < len(text):
+        level += (text[position] in opening) - (text[position] in closing)
         if level == 0:
-            return text[start + 1 : position]
-    return text[start + 1 :]
-
-
-def _group_before(text: str, end: int) -> str:
-    """Return what the bracket that closes at ``end`` encloses."""
-    level = 0
-    for position in range(end, -1, -1):
-        level += 1 if text[position] in ")]}" else -1 if text[position] in "([{" else 0
-        if level == 0:
-            return text[position + 1 : end]
-    return text[:end]
+            break
+        position += step
+    return text[start + 1 : position] if step > 0 else text[position + 1 : start]

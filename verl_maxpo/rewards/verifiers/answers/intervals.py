@@ -6,13 +6,10 @@ Only a bare variable against constants is solved: ``2x - 1 > 5`` quotes a proble
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
-from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, Range, formula
-
-Read = Callable[[str], Answer]
+from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, Range, Read, formula
 
 MAX_PARTS = 50
 VARIABLE = (

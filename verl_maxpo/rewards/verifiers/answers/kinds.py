@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -68,6 +69,9 @@ class Range:
     def brackets(self) -> tuple[str, str]:
         """The bracket before it and the one after it."""
         return "(" if self.low_open else "[", ")" if self.high_open else "]"
+
+
+Read = Callable[[str], Answer]
 
 
 def formula(latex: str) -> Answer:

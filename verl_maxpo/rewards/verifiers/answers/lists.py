@@ -3,12 +3,9 @@ r"""Several answers at once: lists, sets, tuples, vectors and matrices, either s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 
-from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind
-
-Read = Callable[[str], Answer]
+from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind, Read
 
 MAX_ITEMS = 200
 _AND_OR = r"(?:\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z]))"
@@ -121,15 +118,9 @@ def read_matrix(latex: str, read: Read) -> Answer | None:
 
 def read_unit_vectors(latex: str, read: Read) -> Answer | None:
     r"""Read ``2\mathbf{i} - \mathbf{j} + 3\mathbf{k}``; :func:`.notation.clean` leaves braces of the fonts."""
-    if "{i}" not in latex or "{j}" not in latex:
+    parts = _AXES.findall(latex) if "{i}" in latex else []
+    axes = sorted(axis for _, _, axis in parts)
+    if axes not in (["i", "j"], ["i", "j", "k"]) or _AXES.sub("", latex) or not all(sign for sign, _, _ in parts[1:]):
         return None
-    found: dict[str, str] = {}
-    end = 0
-    for match in _AXES.finditer(latex):
-        if match.start() != end or match[3] in found or (end and not match[1]):
-            return None
-        found[match[3]] = match[1] + (match[2] or "1")
-        end = match.end()
-    axes = "ijk" if "k" in found else "ij"
-    items = tuple(read(found.get(axis, "0")) for axis in axes)
-    return Answer(Kind.ITEMS, items, latex, latex, brackets="<>") if end == len(latex) else None
+    items = tuple(read(sign + (size or "1")) for sign, size, _ in sorted(parts, key=lambda part: part[2]))
+    return Answer(Kind.ITEMS, items, latex, latex, brackets="<>")

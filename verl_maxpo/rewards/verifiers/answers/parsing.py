@@ -10,25 +10,10 @@ import re
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+import sympy
 from latex2sympy2_extended.latex2sympy2 import NormalizationConfig
 from math_verify import LatexExtractionConfig, parse
 from math_verify import verify as math_verify_equal
-from sympy import (
-    Basic,
-    Expr,
-    Float,
-    I,
-    Integral,
-    Interval,
-    MatrixBase,
-    Rational,
-    Sum,
-    log,
-    nan,
-    oo,
-    preorder_traversal,
-    zoo,
-)
 
 from verl_maxpo.rewards.verifiers.answers.costs import hopeless
 from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable
@@ -64,7 +49,7 @@ def _parse(latex: str) -> Parsed | None:
         found = parse(f"${latex}$", _LATEX, "no_fallback", "first_match", parsing_timeout=None, raise_on_error=True)
     except (ValueError, TypeError, AttributeError, RecursionError, ZeroDivisionError):
         return None
-    return found[0] if found and isinstance(found[0], Basic | MatrixBase) else None
+    return found[0] if found and isinstance(found[0], sympy.Basic | sympy.MatrixBase) else None
 
 
 def same_formula(gold: str, answer: str) -> bool:
@@ -90,33 +75,34 @@ def same_formula(gold: str, answer: str) -> bool:
 
 def _diverges(parsed: Parsed) -> bool:
     r"""Return whether a term has no finite value; SymPy simplifies ``x - \infty^\pi`` to 0 for many a number x."""
-    nodes = preorder_traversal(parsed)
+    nodes = sympy.preorder_traversal(parsed)
     for node in nodes:
-        if isinstance(node, Interval | Expr):
+        if isinstance(node, sympy.Interval | sympy.Expr):
             nodes.skip()
-        if isinstance(node, Expr) and node.doit().has(oo, -oo, zoo, nan):
+        if isinstance(node, sympy.Expr) and node.doit().has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan):
             return True
     return False
 
 
-def _number(parsed: Parsed) -> Expr | None:
+def _number(parsed: Parsed) -> sympy.Expr | None:
     """Return a finite number, with i for the imaginary unit, or None."""
-    if not isinstance(parsed, Expr) or any(symbol.name != "i" for symbol in parsed.free_symbols):
+    if not isinstance(parsed, sympy.Expr) or any(symbol.name != "i" for symbol in parsed.free_symbols):
         return None
-    parsed = parsed.subs(dict.fromkeys(parsed.free_symbols, I))
-    return None if parsed.has(Integral, Sum) or not parsed.is_number or _diverges(parsed) else parsed
+    parsed = parsed.subs(dict.fromkeys(parsed.free_symbols, sympy.I))
+    return None if parsed.has(sympy.Integral, sympy.Sum) or not parsed.is_number or _diverges(parsed) else parsed
 
 
-def _same_number(gold: Expr, answer: Expr) -> bool:
+def _same_number(gold: sympy.Expr, answer: sympy.Expr) -> bool:
     """Compare two numbers as :func:`.comparing.same_number` does; exactly means to more digits than could agree."""
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
     size = max(
-        abs(complex(log(abs(number).evalf(20), 10).evalf(5))) if number.evalf(20) else 0 for number in (gold, answer)
+        abs(complex(sympy.log(abs(number).evalf(20), 10).evalf(5))) if number.evalf(20) else 0
+        for number in (gold, answer)
     )
     digits = min(60 + 4 * int(size), MAX_DIGITS)
     first, second = gold.evalf(digits), answer.evalf(digits)
     difference, largest = abs(first - second), max(abs(first), abs(second))
-    if gold.has(Float) or answer.has(Float):
-        return bool(difference <= min(1, 100 * largest) * Rational(5, 10**7))
-    return bool(difference <= largest * Rational(1, 10 ** (digits - 10)))
+    if gold.has(sympy.Float) or answer.has(sympy.Float):
+        return bool(difference <= min(1, 100 * largest) * sympy.Rational(5, 10**7))
+    return bool(difference <= largest * sympy.Rational(1, 10 ** (digits - 10)))

@@ -28,9 +28,7 @@ _TABLE: dict[str, dict[str, str]] = {
     "euro": {"1": "€ euro eur"},
     "yen": {"1": "¥ yen"},
     "rupee": {"1": "₹ rs rupee"},
-    "kelvin": {"1": "kelvin"},
-    "celsius": {"1": "celsius"},
-    "fahrenheit": {"1": "fahrenheit"},
+    **{scale: {"1": scale} for scale in ("kelvin", "celsius", "fahrenheit")},
 }  # fmt: skip
 _UNITS = {
     alias: (dimension, Fraction(factor))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
@@ -50,7 +49,9 @@ def canonical(answer: Answer | Range) -> str:
         case Kind.DATE:
             return "-".join(f"{part:02}" for part in answer.value if part)
         case Kind.RATIO:
-            return ":".join(map(str, _lowest_terms([number.value for number in answer.value])))
+            values = [number.value for number in answer.value]
+            scale = Fraction(math.lcm(*(v.denominator for v in values)), math.gcd(*(v.numerator for v in values)) or 1)
+            return ":".join(str(value * scale) for value in values)
         case Kind.BASED:
             return "{}_{{{}}}".format(*answer.value)
         case Kind.ITEMS:
@@ -80,9 +81,3 @@ def _matrix(rows: tuple[tuple[Answer, ...], ...]) -> str:
     if len(rows) == 1 or all(len(row) == 1 for row in rows):
         return f"({', '.join(texts)})"
     return f"[{', '.join(f'[{text}]' for text in texts)}]"
-
-
-def _lowest_terms(values: Iterable[Fraction]) -> list[Fraction]:
-    values = list(values)
-    scale = Fraction(math.lcm(*(v.denominator for v in values)), math.gcd(*(v.numerator for v in values)) or 1)
-    return [value * scale for value in values]
