@@ -48,7 +48,7 @@ quickstart: $(INSTALLED)
 	PATH="$(CURDIR)/$(BIN):$$PATH" examples/quickstart/quickstart.sh
 
 # Two processes: one for verl's own runs, the other for what remains (tests/conftest.py).
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --doctest-modules verl_maxpo tests
+PYTEST := $(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder --doctest-modules verl_maxpo tests
 
 test: $(INSTALLED)
 	$(MAKE) --jobs=2 lint docs
