@@ -211,7 +211,7 @@ def test_both_sides_of_a_diff(block: Block, side: str, clone: StandIns) -> None:
 
 
 #: What the reader of an example is expected to have.
-GIVEN = "import torch; rewards, uids = torch.rand(16), ['a'] * 16"
+GIVEN = "import torch; rewards, scores, uids, answers = torch.rand(16), torch.rand(16), ['a'] * 16, ['7', '8'] * 8"
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)

@@ -179,7 +179,8 @@ def test_frontier_goes_from_the_best_pass_at_1_to_the_best_pass_at_8() -> None:
 
 
 def test_a_study_scans_the_rates_then_runs_the_seeds_at_the_best() -> None:
-    study = studies.Study("countdown", 300, [[studies.GRPO], [studies.ALL]], rates=(4e-5, 8e-5), seeds=(0, 1))
+    start = studies.quickstart("countdown")
+    study = studies.Study("countdown", start, 300, [[studies.GRPO], [studies.ALL]], rates=(4e-5, 8e-5), seeds=(0, 1))
     assert [job.name for job in study.jobs([])] == [
         "grpo-lr4e-05-seed0", "grpo-lr8e-05-seed0", "all-lr4e-05-seed0", "all-lr8e-05-seed0"
     ]  # fmt: skip
