@@ -3,7 +3,7 @@ r"""Write a data set in verl's schema, without duplicates and test problems.
     verl-maxpo prepare gsm8k --out data/gsm8k
     verl-maxpo prepare math --out data/math --against data/math500/test.parquet
     verl-maxpo prepare reasoning_gym:gcd --out data/gcd --size 5000
-    verl-maxpo prepare qa.jsonl --question question --answer answer --out data/qa
+    verl-maxpo prepare qa.jsonl --question question --answer answer --out qa
     verl-maxpo prepare ORG/NAME --question problem --answer answer \
         --split train=train test=validation --out data/mine
 
