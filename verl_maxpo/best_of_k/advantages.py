@@ -112,7 +112,7 @@ def selected_at_k_advantages(
 
     Examples:
         >>> selected_at_k_advantages([0.0, 1.0, 1.0, 0.0], scores=[0.1, 0.2, 0.3, 0.4], k=2)
-        tensor([-0.6667,  0.6667,  1.3333, -1.3333])
+        tensor([ 0.6667,  0.6667,  0.6667, -2.0000])
     """
     rewards = checked_rewards(rewards)
     return _dense(rewards, checked_scores(scores, rewards), "score", Objective.of(k, weights, scale_by_k=scale_by_k))
@@ -142,7 +142,7 @@ def maj_at_k_advantages(
 
     Examples:
         >>> maj_at_k_advantages([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", "3"], k=3)
-        tensor([ 1.0000,  1.0000, -1.0000, -1.0000])
+        tensor([ 1.3333,  1.3333, -1.3333, -1.3333])
     """
     rewards = checked_rewards(rewards)
     keys = answer_labels(answers, rewards.shape, rewards.device)

@@ -91,7 +91,7 @@ def maj_at_k(rewards: Rewards, answers: Any, k: int) -> Tensor:
 
     Examples:
         >>> maj_at_k([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", None], k=3)
-        tensor(0.8750)
+        tensor(0.7500)
     """
     rewards = checked_rewards(rewards)
     return _at_k(rewards, answer_labels(answers, rewards.shape, rewards.device), "vote", k)
