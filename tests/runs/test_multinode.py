@@ -275,12 +275,10 @@ def rows_by_step(folder: Path, train: list[str]) -> dict[int, list[int]]:
     return rows
 
 
-slow = [pytest.mark.slow, pytest.mark.timeout(1800)]
-
-
+@pytest.mark.slow
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
 class TestTwoNodes:
-    pytestmark = slow
-
     def test_the_second_job_went_on_from_the_checkpoint(self, run: Path) -> None:
         checkpoint = int((run / "checkpoint").read_text())
         assert checkpoint in (2, 4)
