@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from verl_maxpo.best_of_k.estimates import maj_at_k, max_at_k, selected_at_k
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 #: The versions of verl that this release was run with; others give a warning.
 TESTED_VERL = ("0.9.1",)
