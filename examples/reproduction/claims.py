@@ -162,7 +162,7 @@ CLAIMS = (
     ),
     Claim("... with 30 million parameters too", "ours", "1, 30M", lambda: _forgets(LARGER, "grpo", 16)),
     Claim(
-        "MaxPO pays for it at pass@1, if both are chosen for pass@8", "ours", "1",
+        "MaxPO pays for it at pass@1, if both are tuned for pass@8", "ours", "1",
         lambda: compared("hidden_digit", "grpo", "maxpo", *FIRST),
     ),
     Claim(
@@ -171,7 +171,7 @@ CLAIMS = (
     ),
     Claim("... with 30 million parameters", "ours", "1, 30M", lambda: compared(LARGER, "grpo", "maxpo", *FIRST)),
     Claim(
-        "MaxPO pays for it at pass@1, if both are chosen for pass@1", "ours", "1",
+        "MaxPO pays for it at pass@1, if both are tuned for pass@1", "ours", "1",
         lambda: compared("hidden_digit", "grpo", "maxpo", (1, "best"), target=1),
     ),
     Claim(
@@ -191,11 +191,11 @@ CLAIMS = (
         "... with 30 million parameters too", "ours", "1, 30M", lambda: compared(LARGER, "all", "grpo", *BOTH_K),
     ),
     Claim(
-        "MaxRL (`all`) beats GRPO at pass@1, if both are chosen for pass@8", "MaxRL, abstract", "1",
+        "MaxRL (`all`) beats GRPO at pass@1, if both are tuned for pass@8", "MaxRL, abstract", "1",
         lambda: compared("hidden_digit", "all", "grpo", *FIRST),
     ),
     Claim(
-        "... if both are chosen for pass@1", "MaxRL, abstract", "1",
+        "... if both are tuned for pass@1", "MaxRL, abstract", "1",
         lambda: compared("hidden_digit", "all", "grpo", (1, "best"), target=1),
     ),
     Claim(
@@ -211,7 +211,7 @@ CLAIMS = (
         lambda: compared("hidden_digit", "schedule", "grpo", (8, "final")),
     ),
     Claim(
-        "... and reaches the pass@1 of GRPO, if both are chosen for pass@1", "ours", "1",
+        "... and reaches the pass@1 of GRPO, if both are tuned for pass@1", "ours", "1",
         lambda: compared("hidden_digit", "schedule", "grpo", (1, "best"), target=1),
     ),
     Claim(
@@ -227,7 +227,7 @@ CLAIMS = (
     Claim("... MaxRL (`all`) beats GRPO", "MaxRL", "6", lambda: of_study("maze", "all", "grpo", *BOTH_K)),
     Claim("... MaxRL (`all`) beats PKPO", "MaxRL", "6", lambda: of_study("maze", "all", "loo_minus_one", *BOTH_K)),
     Claim(
-        "... MaxPO pays for it at pass@1, if both are chosen for pass@1", "ours", "6",
+        "... MaxPO pays for it at pass@1, if both are tuned for pass@1", "ours", "6",
         lambda: of_study("maze", "grpo", "l2o", (1, "best"), target=1),
     ),
     Claim(
@@ -236,7 +236,7 @@ CLAIMS = (
     ),
     Claim("... MaxRL (`all`) beats GRPO", "MaxRL", "7", lambda: of_study(SMOLLM2, "all", "grpo", *BOTH_K)),
     Claim(
-        "... MaxPO pays for it at pass@1, if both are chosen for pass@1", "ours", "7",
+        "... MaxPO pays for it at pass@1, if both are tuned for pass@1", "ours", "7",
         lambda: of_study(SMOLLM2, "grpo", "l2o", (1, "best"), target=1),
     ),
     Claim(

@@ -54,7 +54,7 @@ MODELS = {  # of the table of all studies: the study and its name there
     "smollm2_countdown": "Countdown (SmolLM2-135M)",
 }
 IN_SHORT = ("maze", "smollm2_countdown", "hidden_digit_30M")  # of the README's
-CHOICES = {8: (1, 4, 8, 16), 1: (1, 8)}  # the k that a method is chosen for, and those that a summary shows
+CHOICES = {8: (1, 8, 16), 1: (1, 8)}  # the k that a method is tuned for, and those that a summary shows
 MARK = "†"
 
 
@@ -123,32 +123,15 @@ def rates_table(study: str, ks: Sequence[int] = (8,)) -> str:
 
 
 def both_choices_table(studies: Iterable[str]) -> str:
-    """The main comparison of each study: every method chosen for pass@8, then for pass@1."""
-    head = ["method", *[f"for @{target}: @{k}" for target, ks in CHOICES.items() for k in ks]]
+    """The main comparison of each study: every method tuned for pass@8, then for pass@1, with its lead over GRPO."""
+    head = ["method"]
+    for target, (first, *others) in CHOICES.items():
+        head += [f"tuned for @{target}: @{first}", *[f"@{k}" for k in others], f"lead at @{target} [95%]"]
     rows: list[list[object]] = []
     for study in with_results(studies):
         rows.append([f"*{MODELS[study]}*", *[""] * (len(head) - 1)])
-        rows += both_choices(study, main_methods(study, compare(study)))
+        rows += [both_choices(study, method) for method in main_methods(study, compare(study))]
     return table(head, rows)
-
-
-def leads_table(studies: Iterable[str]) -> str:
-    """How far the methods are ahead of GRPO at the k that both were chosen for."""
-    rows: list[list[object]] = []
-    for study in with_results(studies):
-        rows.append([f"*{MODELS[study]}*", *[""] * len(CHOICES)])
-        for method in main_methods(study, compare(study)):
-            if method != compare(study).baseline:
-                rows.append([label_of(method), *[_lead_and_runs(study, method, target) for target in CHOICES]])
-    return table(["lead over GRPO [95%]", *[f"at @{target}, chosen for it" for target in CHOICES]], rows)
-
-
-def _lead_and_runs(study: str, method: str, target: int) -> str:
-    comparison = compare(study, target, method)
-    if not comparison.blocks(method, comparison.baseline):
-        return ""
-    found = comparison.difference(method, comparison.baseline, target, "best")
-    return f"{found} ({plural(found.runs, 'seed')})"
 
 
 def with_results(studies: Iterable[str]) -> list[str]:
@@ -156,35 +139,45 @@ def with_results(studies: Iterable[str]) -> list[str]:
     return [study for study in studies if study in STUDIES and any(pool.runs for pool in pools(study))]
 
 
-def both_choices(study: str, methods: Iterable[str]) -> list[list[object]]:
-    """Return a row for each method: its results when chosen for pass@8, then when chosen for pass@1."""
-    rows: list[list[object]] = []
-    for method in methods:
-        samples = {target: partial(compare(study, target).sample, method) for target in CHOICES}
-        values = [samples[target](k, "best").mean for target, ks in CHOICES.items() for k in ks]
-        rows.append([label_of(method), *map(number, values)])
-    return rows
+def both_choices(study: str, method: str) -> list[object]:
+    """Return the row of a method: its results and its lead when tuned for pass@8, then when tuned for pass@1."""
+    row: list[object] = [label_of(method)]
+    for target, ks in CHOICES.items():
+        row += [number(compare(study, target).sample(method, k, "best").mean) for k in ks]
+        lead = _lead_where_tuned(study, method, target)
+        row.append(f"{lead} ({plural(lead.runs, 'seed')})" if lead else "")
+    return row
 
 
 def in_words() -> str:
     """Where max@k training is clearly ahead of GRPO at pass@8, and GRPO at pass@1, each tuned for it."""
     said = []
     for target, winner, other in ((8, "MaxPO", "GRPO"), (1, "GRPO", "MaxPO")):
-        found: dict[str, list[str]] = {"ahead of": [], "not clearly ahead of": [], "behind": []}
+        found: dict[str, list[str]] = {
+            f"beats {other}": [],
+            f"shows no clear lead over {other}": [],
+            f"loses to {other}": [],
+        }
         for study in with_results(MODELS):
-            if lead := _main_lead(study, target):
+            if lead := _lead_where_tuned(study, main_method(study), target):
                 low, high = (lead.low, lead.high) if winner == "MaxPO" else (-lead.high, -lead.low)
-                verdict = "ahead of" if low > 0 else "behind" if high < 0 else "not clearly ahead of"
-                found[verdict].append(MODELS[study] + (" (one seed)" if lead.runs == 1 else ""))
-        where = [f"{verdict} {other} on {', '.join(names)}" for verdict, names in found.items() if names]
-        said.append(f"At pass@{target}, with both tuned for it, {winner} is {', and '.join(where)}.")
+                verdict = "beats" if low > 0 else "loses to" if high < 0 else "shows no clear lead over"
+                name = MODELS[study].replace(")", ", one seed)") if lead.runs == 1 else MODELS[study]
+                found[f"{verdict} {other}"].append(name)
+        where = [f"{verdict} on {listed(names)}" for verdict, names in found.items() if names]
+        said.append(f"With both tuned for pass@{target}, {winner} {', and '.join(where)}.")
     return fill(" ".join(said))
 
 
-def _main_lead(study: str, target: int) -> Estimate | None:
-    method = main_method(study)
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them: a, b and c."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _lead_where_tuned(study: str, method: str, target: int) -> Estimate | None:
+    """The lead over GRPO at pass@target of a method that is tuned for it, as GRPO is."""
     comparison = compare(study, target, method)
-    if not comparison.blocks(method, comparison.baseline):
+    if method == comparison.baseline or not comparison.blocks(method, comparison.baseline):
         return None
     return comparison.difference(method, comparison.baseline, target, "best")
 
@@ -192,7 +185,7 @@ def _main_lead(study: str, target: int) -> Estimate | None:
 def missing() -> str:
     """The sentence on what there are no results of."""
     lacking = [name for study, name in MODELS.items() if study not in with_results(MODELS)]
-    return fill(f"Results that are still missing: {', '.join(lacking) or 'none'}.")
+    return fill(f"No results yet for: {', '.join(lacking)}." if lacking else "All of these studies have results.")
 
 
 def main_methods(study: str, comparison: Comparison) -> list[str]:
@@ -394,9 +387,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "missing": missing,
         "in words": in_words,
         "both choices": partial(both_choices_table, MODELS),
-        "leads": partial(leads_table, MODELS),
         "in short": partial(both_choices_table, IN_SHORT),
-        "leads in short": partial(leads_table, IN_SHORT),
         "variance": variance_table,
         "bandit": bandit_table,
         "bandit_judge": judge_table,
