@@ -41,14 +41,8 @@ class Setup:
     cpu_limit_s: float
 
 
-class Fork(msgspec.Struct, tag=True, frozen=True):
-    """To the server: fork a child and call it so."""
-
-    number: int
-
-
-class Reap(msgspec.Struct, tag=True, frozen=True):
-    """To the server: this child has been killed; say how it ended."""
+class Fork(msgspec.Struct, frozen=True):
+    """To the server: fork a child and give it this number."""
 
     number: int
 
@@ -94,17 +88,9 @@ class Failed(msgspec.Struct, tag=True, frozen=True):
     number: int | None = None
 
 
-class Gone(msgspec.Struct, tag=True, frozen=True):
-    """A child's exit code, or minus the signal that ended it."""
+Message: TypeAlias = Started | Ready | Born | Failed
 
-    number: int
-    exit_code: int
-
-
-Command: TypeAlias = Fork | Reap
-Message: TypeAlias = Started | Ready | Born | Failed | Gone
-
-_commands = msgspec.msgpack.Decoder(Command)
+_commands = msgspec.msgpack.Decoder(Fork)
 _messages = msgspec.msgpack.Decoder(Message)
 _verdicts = msgspec.msgpack.Decoder(VerifierResult)
 _encoder = msgspec.msgpack.Encoder()

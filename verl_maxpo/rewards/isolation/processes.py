@@ -19,8 +19,8 @@ from verl_maxpo.rewards.isolation import messages
 from verl_maxpo.rewards.isolation.messages import HEADER, MAX_MESSAGE, MAX_VERDICT, Setup
 from verl_maxpo.rewards.result import VerifierResult
 
-#: Seconds to wait for a server to load the verifiers, for it to fork a child, and for a killed child to be gone.
-START_S, FORK_S, REAP_S = 600.0, 60.0, 1.0
+#: Seconds to wait for a server to load the verifiers, for it to fork a child, and for it to be gone once killed.
+START_S, FORK_S, END_S = 600.0, 60.0, 1.0
 
 #: Multiples of the time limit after which a child is killed that does nothing, and one that waits for a core.
 IDLE_LIMITS, WALL_LIMITS = 5.0, 60.0
@@ -72,7 +72,6 @@ class Server:
         self._last_number = 0
         self._ready: asyncio.Future[messages.Ready] = asyncio.get_running_loop().create_future()
         self._births: dict[int, asyncio.Future[Child]] = {}
-        self._burials: dict[int, asyncio.Future[int]] = {}
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         with theirs:
@@ -85,7 +84,7 @@ class Server:
                 start_new_session=True,
             )
         asyncio.get_running_loop().add_reader(self._control, self._read)
-        self._send_bytes(messages.pickled(setup))
+        self._send(messages.pickled(setup))
 
     @classmethod
     async def start(cls, setup: Setup) -> Server:
@@ -117,7 +116,7 @@ class Server:
         birth: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._births[number] = birth
         try:
-            self._send(messages.Fork(number))
+            self._send(messages.encode(messages.Fork(number)))
             child = await asyncio.wait_for(birth, FORK_S)
         except asyncio.TimeoutError:
             self.kill()
@@ -126,26 +125,8 @@ class Server:
             self._births.pop(number, None)
         if not await child.is_locked_down():
             child.kill()
-            raise ServerError(f"a child could not lock itself down, exit code {await child.exit_code()}")
+            raise ServerError("a child could not lock itself down")
         return child
-
-    async def reap(self, number: int) -> int | None:
-        """Return how a child ended that has been killed or has died; None if the server cannot tell."""
-        burial: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._burials[number] = burial
-        try:
-            self.forget(number)
-            return await asyncio.wait_for(burial, REAP_S)
-        except (ServerError, asyncio.TimeoutError):
-            return None
-        finally:
-            self._burials.pop(number, None)
-
-    def forget(self, number: int) -> None:
-        """Let a child that has been killed or has died leave the table of processes."""
-        if not self.lost:
-            with contextlib.suppress(ServerError):
-                self._send(messages.Reap(number))
 
     def check(self) -> None:
         """Kill it if somebody has stopped it: it would never answer."""
@@ -162,7 +143,7 @@ class Server:
         self._control.close()
         _kill(self._server)
         self._end_launcher()
-        everyone: list[asyncio.Future[Any]] = [self._ready, *self._births.values(), *self._burials.values()]
+        everyone: list[asyncio.Future[Any]] = [self._ready, *self._births.values()]
         for waiting in everyone:
             if not waiting.done():
                 waiting.set_exception(ServerError("the server of verifiers has died"))
@@ -171,16 +152,13 @@ class Server:
     def _end_launcher(self) -> None:
         """Wait for the launcher, which ends after the server and reaps it, unless somebody has stopped it too."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._launcher.wait(REAP_S if self._server else 0)
+            self._launcher.wait(END_S if self._server else 0)
             return
         self._launcher.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._launcher.wait(REAP_S)
+            self._launcher.wait(END_S)
 
-    def _send(self, command: messages.Command) -> None:
-        self._send_bytes(messages.encode(command))
-
-    def _send_bytes(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> None:
         try:
             self._control.send(data)
         except OSError as error:  # dead, or so long without reading that the buffer is full
@@ -209,15 +187,13 @@ class Server:
                 _fail(self._births.get(cast(int, number)), f"no child could be forked: {reason}")
             case messages.Born(number) if connection:
                 self._receive_child(number, connection)
-            case messages.Gone(number, exit_code):
-                _resolve(self._burials.get(number), exit_code)
 
     def _receive_child(self, number: int, connection: socket.socket) -> None:
         birth = self._births.get(number)
         if birth is None or birth.done():
             connection.close()  # nobody waits any more: the child ends when it sees that
             return
-        birth.set_result(Child(self, number, connection))
+        birth.set_result(Child(connection))
 
 
 class Child(asyncio.Protocol):
@@ -230,10 +206,9 @@ class Child(asyncio.Protocol):
         ended: Why it came to its end, or None.
     """
 
-    def __init__(self, server: Server, number: int, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.served = 0
         self.ended: End | None = None
-        self._server, self._number = server, number
         self._process = _process(_pid_of_peer(connection))
         self._connection = connection
         self._received = bytearray()
@@ -272,14 +247,6 @@ class Child(asyncio.Protocol):
     def kill(self) -> None:
         """Kill it."""
         self._end(End.DIED)
-
-    async def exit_code(self) -> int | None:
-        """Return how it ended, minus the signal if by one; None if that cannot be told."""
-        return None if self._server.lost else await self._server.reap(self._number)
-
-    def forget(self) -> None:
-        """Let it leave the table of processes, after it has ended."""
-        self._server.forget(self._number)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what to write to."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import select
 import signal
 import socket
 import warnings
@@ -21,8 +20,6 @@ from verl_maxpo.rewards.isolation.messages import MAX_MESSAGE, LoadedRoute, Mess
 from verl_maxpo.rewards.isolation.namespaces import enter_process_namespace
 from verl_maxpo.rewards.registry import load_verifier, verifier_module
 from verl_maxpo.rewards.routing import Route
-
-_REAP_EVERY_S = 0.01
 
 
 def main(descriptor: int) -> None:
@@ -49,34 +46,23 @@ def main(descriptor: int) -> None:
 
 
 class ForkServer:
-    """Loads the verifiers, then forks children and tells how they ended; ``layer`` is there already."""
+    """Loads the verifiers, locks itself down and forks children; ``layer`` is in place already."""
 
     def __init__(self, control: socket.socket, setup: Setup, layer: messages.Layer) -> None:
         self._control = control
         routes = [_load(route) for route in setup.routes]
         self._lockdown = Lockdown(setup.memory_limit_mb, setup.cpu_limit_s)
         self._lockdown.lock_server()
-        self._children: dict[int, int] = {}
-        self._killed: set[int] = set()
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes children that have ended
         gc.collect()
         gc.freeze()  # what is there now, children share rather than copy
         warnings.filterwarnings("ignore", "This process.*multi-threaded", DeprecationWarning)  # threads of libraries
         _send(control, messages.Ready(routes, [layer, *self._lockdown.layers]))
 
     def serve(self) -> None:
-        """Do what the reward worker says, until it closes the connection."""
-        while True:
-            if select.select([self._control], [], [], _REAP_EVERY_S if self._killed else None)[0]:
-                data = self._control.recv(MAX_MESSAGE)
-                if not data:
-                    return
-                match messages.decode_command(data):
-                    case messages.Fork(number):
-                        self._fork(number)
-                    case messages.Reap(number):
-                        self._killed |= {number} & self._children.keys()  # asked once or twice
-            for number in list(self._killed):
-                self._reap(number)
+        """Fork a child whenever the reward worker asks for one, until it closes the connection."""
+        while data := self._control.recv(MAX_MESSAGE):
+            self._fork(messages.decode_command(data).number)
 
     def _fork(self, number: int) -> None:
         try:
@@ -86,15 +72,6 @@ class ForkServer:
             return
         if pid == 0:
             self._become_child(number)
-        self._children[number] = pid
-
-    def _reap(self, number: int) -> None:
-        """Tell how a child ended. Not before it is asked to: until then nobody else gets the child's process ID."""
-        pid, status = os.waitpid(self._children[number], os.WNOHANG)
-        if pid:
-            self._killed.discard(number)
-            del self._children[number]
-            _send(self._control, messages.Gone(number, os.waitstatus_to_exitcode(status)))
 
     def _become_child(self, number: int) -> NoReturn:
         try:

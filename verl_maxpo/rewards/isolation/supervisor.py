@@ -10,7 +10,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -31,10 +30,9 @@ RESPONSES_PER_CHILD = 2000
 #: Seconds without a child to be had after which the responses that wait get an error.
 PATIENCE_S = 60.0
 
-#: How often a response is tried whose process dies by itself, does nothing, or is ended from outside.
-OWN_DEATHS, IDLE_ATTEMPTS, OUTSIDE_ENDS = 2, 2, 8
+#: How often a response is tried, by how its process ended.
+ATTEMPTS = {End.CPU_TIME: 1, End.NO_PROGRESS: 2, End.MISBEHAVED: 2, End.DIED: 4, End.STOPPED: 4}
 
-_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP, -signal.SIGQUIT)
 _TICKS_PER_LIMIT, _SHORTEST_TICK_S, _LONGEST_TICK_S = 8, 0.02, 0.5
 _PAUSE_S = 0.1
 
@@ -55,17 +53,13 @@ class Job:
         number: Its place in the queue, which it keeps when it is tried again.
         task: What to do.
         future: Where the verdict goes.
-        deaths: How often its process died by itself.
-        idle: How often its process was killed for doing nothing.
-        ended: How often its process was stopped or killed from outside.
+        attempts: How many processes have ended while they verified it.
     """
 
     number: int
     task: Task = field(compare=False)
     future: concurrent.futures.Future[VerifierResult] = field(default_factory=concurrent.futures.Future, compare=False)
-    deaths: int = field(default=0, compare=False)
-    idle: int = field(default=0, compare=False)
-    ended: int = field(default=0, compare=False)
+    attempts: int = field(default=0, compare=False)
 
 
 class Supervisor:
@@ -147,7 +141,6 @@ class Supervisor:
                 await self._verify(job, child)
             if child.ended:
                 self._children.discard(child)
-                child.forget()
                 child = await self._new_child()
 
     async def _verify(self, job: Job, child: Child) -> None:
@@ -159,40 +152,24 @@ class Supervisor:
             return
         outcome = await child.verify(task)
         if isinstance(outcome, End):
-            await self._judge(job, child, outcome)
+            self._try_again(job, outcome)
             return
         _finish(job, outcome)
         traces = outcome.refused or outcome.status is Status.CRASH or self._loaded(job.task.route).keeps_state
         if traces or child.served >= RESPONSES_PER_CHILD:
             child.kill()
 
-    async def _judge(self, job: Job, child: Child, end: End) -> None:
-        """Finish a response whose child came to an end, or put it back into the queue for another attempt."""
-        verdict = None
-        if end is End.CPU_TIME:
-            verdict = reject(Status.TIMEOUT, f"stopped after {self._limits.timeout:g} s of CPU time")
-        elif end is End.NO_PROGRESS:
-            job.idle += 1
-            if job.idle >= IDLE_ATTEMPTS:
-                verdict = reject(Status.TIMEOUT, f"waited {job.idle} times for something that did not come")
-        else:
-            verdict = await self._judge_death(job, child, end)
-        if verdict is None:
+    def _try_again(self, job: Job, end: End) -> None:
+        """Put a response whose child has ended back into the queue, or finish it after enough attempts."""
+        job.attempts += 1
+        if job.attempts < ATTEMPTS[end]:
             self._queue.put_nowait(job)
+        elif end is End.CPU_TIME:
+            _finish(job, reject(Status.TIMEOUT, f"stopped after {self._limits.timeout:g} s of CPU time"))
+        elif end is End.NO_PROGRESS:
+            _finish(job, reject(Status.TIMEOUT, "waited for something that did not come"))
         else:
-            _finish(job, verdict)
-
-    async def _judge_death(self, job: Job, child: Child, end: End) -> VerifierResult | None:
-        exit_code = None if end is End.STOPPED else await child.exit_code()
-        if end is End.MISBEHAVED or not (exit_code is None or exit_code in _FROM_OUTSIDE):
-            job.deaths += 1
-        else:
-            job.ended += 1
-        if job.deaths < OWN_DEATHS and job.ended < OUTSIDE_ENDS:
-            return None
-        how = f"exit code {exit_code}" if end is End.DIED else f"it {end.value}"
-        times = f"{job.deaths + job.ended} times"
-        return reject(Status.CRASH, f"the verifier's process died {times} on this response, {how}")
+            _finish(job, reject(Status.CRASH, f"the verifier's process {end.value}; it was tried {job.attempts} times"))
 
     def _is_available(self, job: Job) -> bool:
         """Return whether the verifier is there; finishes the job if it is not."""
