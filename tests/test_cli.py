@@ -53,7 +53,7 @@ def test_help(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         (["evaluate", "run", "--k", "0"], "argument --k: expected a whole number of at least 1, got '0'"),
         (["choose-k", "missing"], "missing does not exist"),
         (["choose-k", "run", "--n", "1.5"], "argument --n: expected a whole number of at least 1, got '1.5'"),
-        (["prepare", "gsm8k", "--out", "d", "--max-rows", "x"], "argument --max-rows: expected a whole number"),
+        (["prepare", "gsm8k", "--out", "d", "--size", "x"], "argument --size: expected a whole number"),
         (["prepare", "gsm8k"], "the following arguments are required: --out"),
         (["check", "missing.parquet"], "missing.parquet"),
         (["doctor", "--gpus", "-1"], "argument --gpus: expected a whole number of at least 0, got '-1'"),

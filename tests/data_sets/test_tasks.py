@@ -88,10 +88,10 @@ def test_a_task_without_one_right_answer(tmp_path: Path) -> None:
 
 
 def test_task_config_reaches_the_task(tmp_path: Path) -> None:
-    assert run("chain_sum", tmp_path, "--task-config", '{"min_terms": 5, "max_terms": 5}') == 0
+    assert run("chain_sum", tmp_path, "--task-config", "min_terms=5", "max_terms=5") == 0
     entries = [entry_from_text(row["extra_info"]["entry"]) for row in read(tmp_path / "train.parquet")]
     assert {entry["metadata"]["num_terms"] for entry in entries} == {5}
-    assert task_config(["a=1", 'b=["+"]', "c=text", "d="]) == {"a": 1, "b": ["+"], "c": "text", "d": ""}
+    assert task_config(["a=1", 'b=["+"]', "c=text", "d="]) == {"a": 1, "b": ["+"], "c": "text", "d": None}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,8 @@ def test_task_config_reaches_the_task(tmp_path: Path) -> None:
         ),
         ("chain_sum", ["--task-config", "seed=1"], "chain_sum has no option seed"),
         ("chain_sum", ["--task-config", "max_terms=1"], "chain_sum does not accept {'max_terms': 1}"),
-        ("chain_sum", ["--task-config", "4"], "--task-config takes KEY=VALUE or a JSON object, got '4'"),
+        ("chain_sum", ["--task-config", "4"], "chain_sum has no option 4"),
+        ("chain_sum", ["--task-config", "a=[1"], "--task-config takes KEY=VALUE, got a=[1"),
         ("chain_sum", ["--local", "a.jsonl"], "is generated: it takes no --local"),
     ],
 )

@@ -9,14 +9,14 @@ r"""Write a data set in verl's schema, without duplicates and test problems.
 
 One folder holds one data set: train.parquet if it has a training split,
 test.parquet if it has one to evaluate on, and manifest.json, which says where
-they come from, what was left out and their checksums. A folder that holds just
-what is asked for is left as it is; else its files are written anew.
+they come from, what was left out and their checksums. If the folder already
+holds what you ask for, nothing is written; otherwise its files are replaced.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -44,49 +44,44 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this data set")
     parser.add_argument("--suffix", metavar="TEXT", help="what follows the question in the prompt ('': nothing)")
-    parser.add_argument("--max-rows", type=positive, metavar="N", help="the first N rows of each file, for trials")
     parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out and count them")
     parser.add_argument(
         "--against", type=Path, nargs="+", default=[], metavar="FILE", help="prepared files to keep out of training"
     )
     parser.add_argument(
-        "--local",
-        nargs="+",
-        default=[],
-        metavar="[SPLIT=]FILE",
-        help="files of a NAME's columns, not the hub's",
+        "--local", nargs="+", default=[], metavar="SPLIT=FILE", help="train=FILE test=FILE with a NAME's columns"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn or generated (0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for what is drawn or generated (0)")
     parser.add_argument(
         "--test-size",
         type=_size,
         metavar="N",
-        help=f"test problems, or below 1 their share: of a TASK ({_TASK_TEST_SIZE}), or drawn from a FILE or ORG/NAME "
-        f"that has no others ({_TEST_SHARE}; 0: none)",
+        help=f"test problems of a TASK ({_TASK_TEST_SIZE}), or to draw from a FILE or ORG/NAME without a test set, as "
+        f"a number or a share below 1 ({_TEST_SHARE}; 0: none)",
     )
     add_json(parser)
     own = parser.add_argument_group("FILE (parquet, json, jsonl or csv) or ORG/NAME")
-    own.add_argument("--question", metavar="COLUMN", help="of the problem")
-    own.add_argument("--answer", metavar="COLUMN", help="of the answer")
+    own.add_argument("--question", metavar="COLUMN", help="the problem")
+    own.add_argument("--answer", metavar="COLUMN", help="the answer")
     own.add_argument(
         "--answer-format",
         choices=ANSWER_FORMATS,
         default="plain",
         help="the answer alone (default), an integer, in the last \\boxed{}, or a number after ####",
     )
-    own.add_argument("--keep", nargs="*", metavar="COLUMN", help="what else goes into extra_info (every column)")
-    own.add_argument("--data-source", metavar="NAME", help="by which the reward finds its verifier (NAME)")
-    own.add_argument("--hub-config", metavar="NAME", help="of ORG/NAME, if not the default one")
+    own.add_argument("--keep", nargs="*", metavar="COLUMN", help="other columns for extra_info (default: all)")
+    own.add_argument("--data-source", metavar="NAME", help="what the reward chooses its verifier by (NAME)")
+    own.add_argument("--hub-config", metavar="NAME", help="configuration of ORG/NAME, if not the default")
     own.add_argument(
         "--split",
         nargs="+",
         default=["train=train"],
         metavar="FILE=SPLIT",
-        help="what train.parquet and test.parquet of ORG/NAME come from (train=train): train=train test=validation",
+        help="splits of ORG/NAME (train=train), such as train=train test=validation",
     )
     generated = parser.add_argument_group(f"{_TASK_PREFIX}TASK")
     generated.add_argument("--size", type=positive, default=10_000, metavar="N", help="training problems (10000)")
-    generated.add_argument("--task-config", nargs="+", default=[], metavar="KEY=VALUE", help="or one JSON object")
+    generated.add_argument("--task-config", nargs="+", default=[], metavar="KEY=VALUE", help="options of TASK")
 
 
 def _size(text: str) -> float:
@@ -116,17 +111,17 @@ def _prepare(options: Namespace) -> None:
     source = _find_source(options)
     if options.suffix is not None:
         source = replace(source, suffix=options.suffix)
-    chosen = prepare.Options(options.max_rows, options.skip_bad_rows, tuple(options.against))
     origin, open_rows = _find_rows(source, options)
-    request = prepare.make_request(source, origin, chosen)
+    request = prepare.make_request(source, origin, options.against, options.skip_bad_rows)
     out: Path = options.out
     if current := prepare.find_current(out, request):
-        print(f"{source.name} is prepared in {out} already: {_listed(current['files'])}")
+        files = ", ".join(f"{name} ({file['written']} rows)" for name, file in current["files"].items())
+        print(f"{source.name} is prepared in {out} already: {files}")
         return
     if (out / prepare.MANIFEST).exists():
         print(f"{out} holds {source.name} prepared otherwise, or changed since: written anew")
     revision = reading.hub_revision(source) if "hub" in origin else None
-    counts = prepare.prepare(source, open_rows(revision), out, options=chosen, request=request, revision=revision)
+    counts = prepare.prepare(source, open_rows(revision), out, options.against, request, revision)
     for split, count in counts.items():
         print(f"{out / split}.parquet: {count}")
         print("".join(f"  {reason}\n" for reason in count.bad_rows), end="")
@@ -147,20 +142,18 @@ def _say_what_verifies(data_source: str) -> None:
 
 def _find_source(options: Namespace) -> Source:
     name, *others = options.names
-    own = name not in SOURCES and not name.startswith(_TASK_PREFIX)
-    if options.task_config and not name.startswith(_TASK_PREFIX):
+    is_task = name.startswith(_TASK_PREFIX)
+    if options.task_config and not is_task:
         raise RequestError(f"--task-config is for {_TASK_PREFIX}TASK, not for {name}")
-    if own:
+    if not is_task and name not in SOURCES:
         return _own_source(options)
     if others:
         raise RequestError(f"expected one data set, got {' '.join(options.names)}")
     if options.question or options.answer:
         raise RequestError(f"--question and --answer are for a FILE or ORG/NAME, not for {name}")
-    if name in SOURCES:
-        return SOURCES[name]
-    if options.local:
+    if is_task and options.local:
         raise RequestError(f"{name} is generated: it takes no --local")
-    return tasks.task_source(name.removeprefix(_TASK_PREFIX))
+    return tasks.task_source(name.removeprefix(_TASK_PREFIX)) if is_task else SOURCES[name]
 
 
 def _own_source(options: Namespace) -> Source:
@@ -174,7 +167,8 @@ def _own_source(options: Namespace) -> Source:
     if options.local or len(others) > is_file:
         got = " ".join([*options.names, *options.local])
         raise RequestError(f"expected one FILE or two, or one ORG/NAME, got {got}")
-    splits = dict(zip(("train", "test"), options.names, strict=False)) if is_file else _hub_splits(options.split)
+    files = dict(zip(("train", "test"), options.names, strict=False))
+    splits = files if is_file else _by_split("--split", options.split, ("train", "test"))
     if "test" not in splits and options.test_size != 0:
         splits["test"] = splits["train"]
     return column_source(
@@ -190,24 +184,17 @@ def _own_source(options: Namespace) -> Source:
     )
 
 
-def _hub_splits(pairs: list[str]) -> dict[str, str]:
-    splits = dict(pair.partition("=")[::2] for pair in pairs)
-    if not splits.keys() <= {"train", "test"} or not all(splits.values()):
-        raise RequestError(f"--split takes train=SPLIT and test=SPLIT, got {' '.join(pairs)}")
-    return splits
-
-
 def _find_rows(source: Source, options: Namespace) -> tuple[dict[str, Any], Callable[[str | None], reading.Reader]]:
-    """Return what the manifest says of where the rows come from, and what opens them at a revision of the hub."""
+    """Return what the manifest says about the origin of the rows, and what opens them at a revision of the hub."""
     if source.name.startswith(_TASK_PREFIX):
         return _task_rows(source.name.removeprefix(_TASK_PREFIX), options)
     files = _files(source, options)
     origin: dict[str, Any] = {"hub": source.hub, "config": source.config}
     if files:
-        origin = {"local": {split: prepare.fingerprints(files[split]) for split in files}}
+        origin = {"local": {split: prepare.fingerprint(file) for split, file in files.items()}}
 
     def read(split: str, revision: str | None) -> Iterator[reading.Row]:
-        return reading.read_files(source, files[split]) if files else reading.read_hub(source, split, revision)
+        return reading.read_file(source, files[split]) if files else reading.read_hub(source, split, revision)
 
     if source.splits.get("train") != source.splits.get("test"):
         return origin, lambda revision: partial(read, revision=revision)
@@ -225,23 +212,19 @@ def _task_rows(task: str, options: Namespace) -> tuple[dict[str, Any], Callable[
     return origin, lambda _: tasks.task_reader(task, sizes, options.seed, config)
 
 
-def _files(source: Source, options: Namespace) -> dict[str, list[Path]]:
-    """Return the files of each split, those of ``FILE`` or of ``[SPLIT=]FILE`` arguments; none for the hub."""
-    if not source.hub:
-        return {split: [reading.existing(Path(name))] for split, name in source.splits.items()}
-    files: dict[str, list[Path]] = {split: [] for split in source.splits}
-    usage = f"{source.name} needs --local {' '.join(f'{split}=FILE' for split in files)}"
-    for argument in options.local:
-        split, _, name = argument.partition("=")
-        if split not in files:
-            if len(files) > 1:
-                raise RequestError(f"{usage}, got {argument!r}")
-            split, name = next(iter(files)), argument
-        files[split].append(reading.existing(Path(name)))
-    if missing := [split for split in files if options.local and not files[split]]:
-        raise RequestError(f"{usage}, got no file for {', '.join(missing)}")
-    return files if options.local else {}
+def _files(source: Source, options: Namespace) -> dict[str, Path]:
+    """Return the file of each split, empty if the rows come from the hub."""
+    files = source.splits
+    if source.hub:
+        files = _by_split("--local", options.local, source.splits)
+        if files and files.keys() != source.splits.keys():
+            raise RequestError(f"--local of {source.name} takes a file for each split: {', '.join(source.splits)}")
+    return {split: reading.existing(Path(file)) for split, file in files.items()}
 
 
-def _listed(files: Mapping[str, Mapping[str, Any]]) -> str:
-    return ", ".join(f"{name} ({file['written']} rows)" for name, file in files.items())
+def _by_split(option: str, pairs: list[str], splits: Collection[str]) -> dict[str, str]:
+    """Read ``train=...`` and ``test=...``."""
+    given = dict(pair.partition("=")[::2] for pair in pairs)
+    if not given.keys() <= set(splits) or not all(given.values()):
+        raise RequestError(f"{option} takes {' '.join(f'{split}=...' for split in splits)}, got {' '.join(pairs)}")
+    return given

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -21,39 +21,24 @@ from verl_maxpo.data.sources import Source
 
 MANIFEST = "manifest.json"
 
-_FORMAT = 2  # of rows and manifest: another number rebuilds what was prepared before
+_FORMAT = 3  # of rows and manifest: a new number rebuilds older folders
 _BATCH_SIZE = 1000
 _SHOWN_ROWS = 5
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user chose.
-
-    Attributes:
-        max_rows: The most rows of a file, for small trials.
-        skip_bad_rows: Leave malformed rows out and count them, instead of stopping.
-        against: Prepared files whose problems are kept out of the training set.
-    """
-
-    max_rows: int | None = None
-    skip_bad_rows: bool = False
-    against: tuple[Path, ...] = ()
-
-
 @dataclass
 class Counts:
-    """What became of a split's rows.
+    """What became of the rows of a split.
 
     Attributes:
-        read: Rows of the source.
-        written: Rows of the file.
-        bad: Malformed ones, left out.
-        contaminated: Of the training split, those whose problem is in a test set, left out.
-        duplicates: Those whose problem came before: left out of the training split, kept in a test split.
-        conflicting: Those of the duplicates whose ground truth is another than that of the first.
-        bad_rows: The first few malformed ones: where each stands (rows from 0) and what is wrong.
-        kept: Columns of the source that ``extra_info`` has beside the fields of :data:`~.rows.SCHEMA`.
+        read: Rows in the source.
+        written: Rows in the file.
+        bad: Malformed rows, left out.
+        contaminated: Training rows whose problem is in a test set, left out.
+        duplicates: Rows whose problem came before; the training split leaves them out, a test split keeps them.
+        conflicting: Duplicates with another ground truth than the first.
+        bad_rows: The first few malformed rows: where each stands (rows from 0) and what is wrong.
+        kept: Columns of the source in ``extra_info``, beside the fields of :data:`~.rows.SCHEMA`.
     """
 
     read: int = 0
@@ -74,18 +59,20 @@ class Counts:
         return ", ".join([f"{self.written} of {self.read} rows", *(part for part, count in parts.items() if count)])
 
 
-def fingerprints(files: Iterable[Path]) -> list[dict[str, str]]:
-    """Return name and SHA-256 of files."""
-    return [{"file": file.name, "sha256": _sha256(file)} for file in files]
+def fingerprint(file: Path) -> dict[str, str]:
+    """Return the name and SHA-256 of a file."""
+    return {"file": file.name, "sha256": _sha256(file)}
 
 
-def make_request(source: Source, origin: Mapping[str, Any], options: Options) -> dict[str, Any]:
-    """Return all that decides what is written, as the manifest records it.
+def make_request(
+    source: Source, origin: Mapping[str, Any], against: Sequence[Path], skip_bad_rows: bool
+) -> dict[str, Any]:
+    """Return everything that decides what is written, as the manifest records it.
 
     Raises:
         RequestError: ``against`` is given for a data set that has no training split.
     """
-    if options.against and "train" not in source.splits:
+    if against and "train" not in source.splits:
         raise RequestError(f"--against keeps problems out of a training set, and {source.name} has none")
     return {
         "format": _FORMAT,
@@ -96,16 +83,15 @@ def make_request(source: Source, origin: Mapping[str, Any], options: Options) ->
         "answer_format": source.answer_format,
         "splits": source.splits if source.hub else sorted(source.splits),
         "prompt": source.prompt("QUESTION"),
-        "max_rows": options.max_rows,
-        "skip_bad_rows": options.skip_bad_rows,
-        "against": fingerprints(options.against),
+        "skip_bad_rows": skip_bad_rows,
+        "against": [fingerprint(file) for file in against],
     }
 
 
 def find_current(out: Path, request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest of a folder that holds what is asked for, intact; None if that is to be written.
+    """Return the manifest of a folder that already holds what is asked for, None if it has to be written.
 
-    Files that were given in place of the hub's (``--local``) will do where the hub's are asked for, at any revision.
+    A folder made from files (``--local``) also satisfies a request for the hub's data set, at any revision.
 
     Raises:
         RequestError: The folder holds another data set, or files that :func:`prepare` did not write.
@@ -130,25 +116,33 @@ def prepare(
     source: Source,
     reader: Reader,
     out: Path,
-    *,
-    options: Options,
+    against: Sequence[Path],
     request: Mapping[str, Any],
-    revision: str | None = None,
+    revision: str | None,
 ) -> dict[str, Counts]:
-    """Write a data set's files and their manifest, all of them or none, and count what became of each split's rows.
+    """Write the files of a data set and their manifest, all or none, and count what became of the rows.
 
-    Memory grows only with the number of distinct problems, by their ids and ground truths.
+    Memory holds only the ids and ground truths of distinct problems.
+
+    Args:
+        source: The data set.
+        reader: Opens the rows of a split.
+        out: The folder.
+        against: Prepared files whose problems are kept out of the training set.
+        request: What was asked for, see :func:`make_request`.
+        revision: The hub's revision, for the manifest.
 
     Raises:
-        DataError: Rows are malformed, or none is left.
+        DataError: Rows are malformed and ``request`` does not skip those, or no row is left.
     """
-    held_out = {identity for file in options.against for identity in _problem_ids(file)}
+    held_out = {identity for file in against for identity in _problem_ids(file)}
     counts: dict[str, Counts] = {}
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out, prefix=".unfinished-") as folder:
         for split in sorted(source.splits, key=("test", "train").index):
-            selection = _Selection(source, split, options, held_out)
+            selection = _Selection(source, split, held_out)
             _write_split(selection, reader(split), Path(folder) / f"{split}.parquet")
+            _refuse(selection.counts, f"{source.name}/{split}", skip_bad_rows=request["skip_bad_rows"])
             held_out |= selection.ground_truths.keys()
             counts[split] = selection.counts
         files = {f"{split}.parquet": asdict(counts[split]) for split in source.splits}
@@ -167,24 +161,23 @@ def prepare(
 
 @dataclass
 class _Selection:
-    """The rows of a split that are written, and counts of all."""
+    """Chooses the rows of a split that are written, and counts all."""
 
     source: Source
     split: str
-    options: Options
     held_out: Set[str]
     counts: Counts = field(default_factory=Counts)
     ground_truths: dict[str, str] = field(default_factory=dict)
 
     def rows(self, rows: Iterator[Row]) -> Iterator[dict[str, Any]]:
         for place, index, values in rows:
-            if self.counts.written == self.options.max_rows:
-                return
             self.counts.read += 1
             try:
                 example = self.source.parse(values)
             except ValueError as error:
-                self._note_bad(f"{place}: {error}")
+                self.counts.bad += 1
+                if self.counts.bad <= _SHOWN_ROWS:
+                    self.counts.bad_rows.append(f"{place}: {error}")
                 continue
             if self._is_wanted(example):
                 self.counts.written += 1
@@ -196,11 +189,6 @@ class _Selection:
                     split=self.split,
                     index=index,
                 )
-
-    def _note_bad(self, reason: str) -> None:
-        self.counts.bad += 1
-        if self.counts.bad <= _SHOWN_ROWS:
-            self.counts.bad_rows.append(reason)
 
     def _is_wanted(self, example: Example) -> bool:
         identity = problem_id(example.question)
@@ -231,8 +219,10 @@ def _write_split(selection: _Selection, rows: Iterator[Row], file: Path) -> None
             f"{selection.source.name}/{selection.split}: a column has values of several types: {error}; make them "
             "texts, or leave it out by naming those to keep after --keep"
         ) from error
-    counts, name = selection.counts, f"{selection.source.name}/{selection.split}"
-    if counts.bad and not selection.options.skip_bad_rows:
+
+
+def _refuse(counts: Counts, name: str, *, skip_bad_rows: bool) -> None:
+    if counts.bad and not skip_bad_rows:
         more = ["..."] if counts.bad > _SHOWN_ROWS else []
         shown = "\n  ".join([*counts.bad_rows, *more])
         raise DataError(
@@ -244,7 +234,7 @@ def _write_split(selection: _Selection, rows: Iterator[Row], file: Path) -> None
 
 
 def _problem_ids(file: Path) -> Iterator[str]:
-    """Yield the problems of a prepared file; worked out anew, as the rule may be newer than the file."""
+    """Yield the problems of a prepared file, worked out anew: the rule may be newer than the file."""
     try:
         with pq.ParquetFile(file) as parquet:
             for batch in parquet.iter_batches(_BATCH_SIZE, columns=["extra_info.question"]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,22 +19,22 @@ _KINDS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv
 
 
 class Row(NamedTuple):
-    """A row, its number in the split, from 0, and where it stands, for messages."""
+    """A row: where it stands (for messages), its number in the split (from 0) and its values."""
 
     place: str
     number: int
     values: Mapping[str, Any]
 
 
-#: Opens the rows of a split, named by the file to write.
+#: Opens the rows of a split, ``train`` or ``test``.
 Reader = Callable[[str], Iterator[Row]]
 
 
 def hub_revision(source: Source, *, timeout: float = 10) -> str | None:
-    """Return the hub's newest revision of a data set, None in offline mode (``HF_HUB_OFFLINE=1``).
+    """Return the newest revision of a data set on the hub, None in offline mode (``HF_HUB_OFFLINE=1``).
 
     Raises:
-        DataError: The hub cannot be reached in ``timeout`` seconds, or does not have the data set.
+        DataError: The hub does not answer in ``timeout`` seconds, or does not have the data set.
     """
     from huggingface_hub import HfApi, is_offline_mode
 
@@ -54,21 +54,21 @@ def read_hub(source: Source, split: str, revision: str | None) -> Iterator[Row]:
         dataset = load_dataset(source.hub, source.config, split=source.splits[split], revision=revision)
     except Exception as error:
         raise _unreachable(source, error) from error
-    return _placed(source, {source.hub: _rows(dataset)})
+    return _placed(source, source.hub, _rows(dataset))
 
 
-def read_files(source: Source, files: Sequence[Path]) -> Iterator[Row]:
-    """Read files that have the columns of a data set: Parquet, JSON, JSON Lines or CSV."""
-    return _placed(source, {str(file): _file_rows(file) for file in files})
+def read_file(source: Source, file: Path) -> Iterator[Row]:
+    """Read a file that has the columns of a data set: Parquet, JSON, JSON Lines or CSV."""
+    return _placed(source, str(file), _file_rows(file))
 
 
 def hold_out(read: Callable[[], Iterator[Row]], size: float, seed: int) -> Reader:
     """Return a reader that draws the test set from the rows.
 
     Args:
-        read: Opens the rows; done three times.
-        size: How many rows to draw, or below 1, which share of them.
-        seed: Of the draw.
+        read: Opens the rows; called three times.
+        size: How many rows to draw, or their share if it is below 1.
+        seed: The seed of the draw.
     """
     count = sum(1 for _ in read())
     wanted = max(1, round(size * count)) if size < 1 else int(size)
@@ -96,26 +96,21 @@ def existing(file: Path) -> Path:
     return file
 
 
-def _placed(source: Source, parts: Mapping[str, Iterator[Mapping[str, Any]]]) -> Iterator[Row]:
-    """Number the rows and check the columns of each part's first row; what a later one lacks is None there."""
-    index = -1
-    for place, rows in parts.items():
-        first = next(rows, None)
-        if first is None:
-            raise DataError(f"{place} has no rows")
-        if missing := [column for column in source.columns if column not in first]:
-            raise DataError(
-                f"{place} lacks the column {', '.join(map(repr, missing))}: {source.name} needs "
-                f"{', '.join(source.columns)}; it has {', '.join(first)}"
-            )
-        absent = dict.fromkeys(source.columns)
-        for number, values in enumerate(tqdm(chain([first], rows), Path(place).name, disable=None)):
-            index += 1
-            if late := [column for column in values if column not in {**first, **absent}]:
-                raise DataError(
-                    f"{place}, row {number} has columns that row 0 lacks: {', '.join(late)}; add them there"
-                )
-            yield Row(f"{place}, row {number}", index, {**absent, **values})
+def _placed(source: Source, place: str, rows: Iterator[Mapping[str, Any]]) -> Iterator[Row]:
+    """Number the rows and check the columns of the first; a column that a later row lacks is None there."""
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{place} has no rows")
+    if missing := [column for column in source.columns if column not in first]:
+        raise DataError(
+            f"{place} lacks the column {', '.join(map(repr, missing))}: {source.name} needs "
+            f"{', '.join(source.columns)}; it has {', '.join(first)}"
+        )
+    absent = dict.fromkeys(source.columns)
+    for number, values in enumerate(tqdm(chain([first], rows), Path(place).name, disable=None)):
+        if late := [column for column in values if column not in first]:
+            raise DataError(f"{place}, row {number} has columns that row 0 lacks: {', '.join(late)}; add them there")
+        yield Row(f"{place}, row {number}", number, {**absent, **values})
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
@@ -136,7 +131,7 @@ def _file_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _csv_options(file: Path) -> dict[str, Any]:
-    """Return options for fields that stay text as they stand: no number guessed from "025", no null from "NA"."""
+    """Return options that keep every field as text: "025" is not a number, and "NA" is not null."""
     import pandas as pd
     from datasets import Features, Value
 
@@ -150,7 +145,7 @@ def _csv_options(file: Path) -> dict[str, Any]:
 
 
 def _broken_json(file: Path) -> str | None:
-    """Name the first line that is no object, None if the file is a list."""
+    """Describe the first line that is not a JSON object; None if the file is a list."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
+from yaml import YAMLError
 
 from verl_maxpo.data.reading import Reader, Row
 from verl_maxpo.data.rows import Example, RequestError
@@ -68,33 +70,20 @@ def task_reader(task: str, sizes: Mapping[str, int], seed: int, config: Mapping[
     return read
 
 
-def task_config(arguments: Iterable[str]) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` arguments, the values as JSON or else as text, or JSON objects.
+def task_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` arguments, the values as YAML.
 
     >>> task_config(["max_terms=4", 'operators=["+", "-"]', "style=plain"])
     {'max_terms': 4, 'operators': ['+', '-'], 'style': 'plain'}
 
     Raises:
-        RequestError: An argument is neither.
+        RequestError: An argument cannot be read.
     """
-    config: dict[str, Any] = {}
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        whole = _json_or_text(argument)
-        if isinstance(whole, dict):
-            config.update(whole)
-        elif equals and key.isidentifier():
-            config[key] = _json_or_text(value)
-        else:
-            raise RequestError(f"--task-config takes KEY=VALUE or a JSON object, got {argument!r}")
-    return config
-
-
-def _json_or_text(value: str) -> Any:
     try:
-        return json.loads(value)
-    except ValueError:
-        return value
+        config: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise RequestError(f"--task-config takes KEY=VALUE, got {' '.join(arguments)}: {error}") from None
+    return dict(config)
 
 
 def _create(task: str, config: Mapping[str, Any], *, size: int, seed: int) -> Any:
