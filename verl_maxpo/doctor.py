@@ -1,8 +1,4 @@
-"""Find out whether ``algorithm.adv_estimator=maxpo`` would run here, and what to do if not: ``verl-maxpo doctor``.
-
-Looks at the installed versions, at how verl found the plugin, and at the estimator registry of this process and of a
-worker on every node of the Ray cluster (``RAY_ADDRESS``, or a local one started for the check).
-"""
+"""Find out whether ``algorithm.adv_estimator=maxpo`` would run here, and what to do if not: ``verl-maxpo doctor``."""
 
 from __future__ import annotations
 
@@ -13,14 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.util import find_spec
-from typing import Literal, NoReturn
+from typing import Literal
 
 import torch
 from tqdm import tqdm
 
 from verl_maxpo import TESTED_VERL
 from verl_maxpo.rewards.registry import verifier_names
-from verl_maxpo.startup import slots_needed
 from verl_maxpo.trainer import estimator
 
 _PACKAGES = ("verl-maxpo", "verl", "torch", "vllm", "sglang", "ray", "TransferQueue", "transformers", "tensordict")
@@ -49,27 +44,26 @@ class Finding:
 
 
 def registered_estimator() -> str | None:
-    """Return the full name of what verl calls ``maxpo`` in this process, None where it knows no such estimator."""
+    """Return the full name of what verl calls ``maxpo`` in this process, None if it knows no such estimator."""
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 
     function = ADV_ESTIMATOR_REGISTRY.get("maxpo")
     return function and f"{function.__module__}.{function.__qualname__}"
 
 
-def examine(*, ray: bool = True, nodes: int = 1, gpus: int = 0, wait: float = 0) -> Iterator[Finding]:
-    """Look at everything, and yield the findings in the order of what depends on what.
+def examine(*, ray: bool = True, nodes: int = 1, gpus: int = 0, wait: int = 0) -> Iterator[Finding]:
+    """Look at everything, and yield findings; later ones depend on earlier ones.
 
     Args:
         ray: Also look into Ray's workers.
-        nodes: How many nodes Ray must have, ``trainer.nnodes``.
-        gpus: How many GPUs must be free on each of them, ``trainer.n_gpus_per_node``.
-        wait: Seconds to wait for them: for nodes to join, or for a run that was killed to be cleared away.
+        nodes: How many nodes Ray must have: ``trainer.nnodes``.
+        gpus: How many GPUs must be free on each node: ``trainer.n_gpus_per_node``.
+        wait: Seconds to wait until nodes have joined, or until Ray has cleaned up after a run that was killed.
     """
     yield _versions()
     yield from _missing_packages()
     yield _how_verl_finds_the_plugin()
     yield _accelerator()
-    yield _cores()
     try:
         registered = registered_estimator()
     except ImportError as error:
@@ -128,14 +122,6 @@ def _accelerator() -> Finding:
     return Finding("note", "this process sees no CUDA device", fix)
 
 
-def _cores() -> Finding:
-    needed, there = slots_needed(gpus=1, storage_units=1), os.cpu_count() or 1
-    text = f"{there} cores; a run on one GPU with one storage unit needs {needed} CPU slots of Ray, 3 more for each GPU"
-    if there >= needed:
-        return Finding("ok", text)
-    return Finding("note", text, f"ray_kwargs.ray_init.num_cpus={needed} declares so many: most actors only sleep")
-
-
 def _registration(registered: str | None, where: str) -> Finding:
     if registered == _OURS:
         return Finding("ok", f"maxpo is registered in {where}")
@@ -155,7 +141,7 @@ def _verifiers() -> Iterator[Finding]:
 
 
 def _lockdown() -> Iterator[Finding]:
-    """Say which layers around a verifier's process are there; the reward manager runs with those that are."""
+    """Say which layers isolate a verifier's process here; the reward manager runs with those that exist."""
     try:
         from verl_maxpo.rewards.isolation.pool import probe_layers
 
@@ -173,7 +159,7 @@ def _lockdown() -> Iterator[Finding]:
             yield Finding("note", f"not around it: {layer.name} ({layer.reason})", "see docs/isolation.md")
 
 
-def _ray_cluster(nodes: int, gpus: int, wait: float) -> Iterator[Finding]:
+def _ray_cluster(nodes: int, gpus: int, wait: int) -> Iterator[Finding]:
     import ray
 
     try:
@@ -186,25 +172,18 @@ def _ray_cluster(nodes: int, gpus: int, wait: float) -> Iterator[Finding]:
         ray.shutdown()
 
 
-def _free_gpus(nodes: int, gpus: int, wait: float) -> Finding:
-    with tqdm(desc="waiting for nodes", total=wait, unit="s", delay=2, leave=False, disable=None) as bar:
-        return _wait_for_gpus(nodes, gpus, wait, bar)
-
-
-def _wait_for_gpus(nodes: int, gpus: int, wait: float, bar: tqdm[NoReturn]) -> Finding:
-    deadline = time.monotonic() + wait
-    while True:
-        found = _free_gpus_of_nodes()
-        there = ", ".join(f"{address} with {free:g}" for address, free in found)
-        if sum(free >= gpus for _, free in found) >= nodes:
-            return Finding("ok", f"Ray's nodes and their free GPUs: {there}")
-        if time.monotonic() >= deadline:
-            text = f"{nodes} nodes with {gpus} free GPUs each are needed, found {len(found)} in {wait:g} s: {there}"
-            fix = "start what is missing, stop jobs that hold GPUs (`ray job list`), or lower NNODES or GPUS"
-            return Finding("fail", text, fix)
-        bar.set_postfix_str(there, refresh=False)
-        time.sleep(1)
-        bar.update()
+def _free_gpus(nodes: int, gpus: int, wait: int) -> Finding:
+    with tqdm(range(wait + 1), "waiting for nodes", unit="s", delay=2, leave=False, disable=None) as seconds:
+        for second in seconds:
+            found = _free_gpus_of_nodes()
+            seen = ", ".join(f"{address} with {free:g}" for address, free in found)
+            if sum(free >= gpus for _, free in found) >= nodes:
+                return Finding("ok", f"Ray's nodes and their free GPUs: {seen}")
+            seconds.set_postfix_str(seen, refresh=False)
+            time.sleep(1 if second < wait else 0)
+    text = f"{nodes} nodes with {gpus} free GPUs each are needed, found {len(found)} in {wait} s: {seen}"
+    fix = "start what is missing, stop jobs that hold GPUs (`ray job list`), or lower NNODES or GPUS"
+    return Finding("fail", text, fix)
 
 
 def _free_gpus_of_nodes() -> list[tuple[str, float]]:
