@@ -19,7 +19,7 @@ import random
 import re
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -54,6 +54,9 @@ class Task:
         reward: Returns what an answer is worth, 1 if it is right.
         length: The longest response, in tokens, with its end. A longer one is cut off and worth 0.
         graded: Whether there are rewards between 0 and 1.
+        likelihoods: How likely each of the problems is that a held-out prompt may stand for.
+        answer: Returns what a response votes for, None if it does not vote.
+        liked: Returns whether a biased judge likes a response, right or wrong. None: the task has no judge.
     """
 
     draw: Callable[[random.Random, int, int], Sequence[Any]]
@@ -61,6 +64,9 @@ class Task:
     reward: Callable[[Any, str], float]
     length: int
     graded: bool = False
+    likelihoods: Callable[[Sequence[Any]], list[float]] = lambda question: [1.0]
+    answer: Callable[[Any, str], Hashable] = lambda problem, response: response
+    liked: Callable[[str], bool] | None = None
 
 
 def digits(name: str) -> Task:
@@ -70,15 +76,21 @@ def digits(name: str) -> Task:
     def draw(rng: random.Random, step: int, count: int) -> list[countdown.Problem]:
         return [countdown.draw_problem(rng.choice(train), rng) for _ in range(count)]
 
+    def value(problem: countdown.Problem, answer: str) -> int | None:
+        return countdown.expressions(problem.digits).get(answer)
+
     def right(problem: countdown.Problem, answer: str) -> float:
-        return float(countdown.expressions(problem.digits).get(answer) == problem.target)
+        return float(value(problem, answer) == problem.target)
 
     def near(problem: countdown.Problem, answer: str) -> float:
-        value = countdown.expressions(problem.digits).get(answer)
-        return 0.0 if value is None else 1 / (1 + abs(value - problem.target))
+        made = value(problem, answer)
+        return 0.0 if made is None else 1 / (1 + abs(made - problem.target))
 
-    graded = name == "closest"
-    return Task(draw, held_out, near if graded else right, length=8, graded=graded)  # 4 digits, 3 operators, the end
+    reward = near if name == "closest" else right
+    return Task(
+        draw, held_out, reward, length=8, graded=reward is near,  # 4 digits, 3 operators, the end
+        likelihoods=countdown.likelihoods, answer=value, liked=lambda response: "*" in response,
+    )  # fmt: skip
 
 
 class Maze(NamedTuple):

@@ -33,8 +33,8 @@ from verl_maxpo import (
     selected_at_k_advantages,
 )
 
-#: What the judge of ``--select-by judge`` gives for a product in the answer, whether it is right or not.
-JUDGE_BIAS = 1.5
+#: A judge's score is the reward, this for a response of the form that it likes, right or wrong, and normal noise.
+JUDGE_BIAS, JUDGE_NOISE = 1.5, 0.3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -54,11 +54,6 @@ def advantages(rewards: Tensor, estimator: str, k: list[str], select_by: str = "
         return of_rule(rewards, chosen, [int(one) for one in k])
     # "all" is every max@k, weighted 1/k: for 0/1 rewards MaxRL's (g - mean) / mean
     return max_at_k_advantages(rewards, "all" if k == ["all"] else [int(one) for one in k], baseline=estimator)
-
-
-def judged(reward: float, text: str | None, rng: random.Random) -> float:
-    """Return the score of a judge who sees what is right through noise, and likes products."""
-    return reward + JUDGE_BIAS * ("*" in (text or "")) + rng.gauss(0, 0.3)
 
 
 def in_rows(values: Sequence[Any], length: int) -> list[list[Any]]:
@@ -172,6 +167,10 @@ class Trainer:
         options = {name: getattr(args, name) for name in ("size", "data", "train", "held_out", "seed")}
         self.task = make_task(args.task, **options)
         self.policy.check(self.task.held_out[0][0])
+        if "judge" in (args.select_by, args.deployed) and not self.task.liked:
+            raise SystemExit(f"--task {args.task} has no judge: countdown, hidden_digit and closest have one")
+        if args.select_by != "reward" and args.estimator != "l2o":
+            raise SystemExit(f"--select-by {args.select_by} needs --estimator l2o, got {args.estimator}")
         self.length = args.length or self.task.length
         self.optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
         self.rng, self.generator = random.Random(args.seed), torch.Generator(DEVICE).manual_seed(args.seed)
@@ -189,11 +188,16 @@ class Trainer:
         """Return the reward of an answer, 0 if it was cut off."""
         return 0.0 if answer is None else self.task.reward(problem, answer)
 
-    def chosen(self, select_by: str, rewards: list[float], texts: list[str | None], rng: random.Random) -> list[Any]:
-        """Return what one of k responses is chosen by."""
-        if select_by != "judge":
-            return rewards if select_by == "reward" else texts
-        return [judged(reward, text, rng) for reward, text in zip(rewards, texts, strict=True)]
+    def scored(
+        self, problem: Problem, texts: list[str | None], by: str, noise: random.Random
+    ) -> tuple[list[float], Any]:
+        """Return the rewards of several responses to a problem, and what one is chosen by: judge's scores, or votes."""
+        rewards = [self.worth(problem, text) for text in texts]
+        if by == "vote":
+            return rewards, [None if text is None else self.task.answer(problem, text) for text in texts]
+        liked = [text is not None and by == "judge" and self.task.liked(text) for text in texts]
+        biased = [r + JUDGE_BIAS * one for r, one in zip(rewards, liked, strict=True)]
+        return rewards, [score + noise.gauss(0, JUDGE_NOISE) for score in biased]
 
     def update(self) -> dict[str, float]:
         """Sample, score, make one update and return what happened."""
@@ -201,11 +205,12 @@ class Trainer:
         asked = self.task.draw(self.rng, self.step, args.prompts)
         prompts = policy.encode(asked)
         responses, texts = self.answers(prompts, args.n, args.temperature, self.generator)
-        scored = [self.worth(asked[i // args.n], text) for i, text in enumerate(texts)]
-        rewards = torch.tensor(scored, device=DEVICE).view(-1, args.n)
+        noise = random.Random(f"{args.seed} {self.step}")  # of its own: all methods draw the same prompts
+        given = zip(asked, in_rows(texts, args.n), strict=True)
+        scored, chosen = zip(*[self.scored(problem, row, args.select_by, noise) for problem, row in given], strict=True)
+        rewards = torch.tensor(scored, device=DEVICE)
         k = args.then_k if args.switch_step and self.step >= args.switch_step else args.k
-        chosen = self.chosen(args.select_by, scored, texts, self.rng)
-        advantage = advantages(rewards, args.estimator, k, args.select_by, in_rows(chosen, args.n))
+        advantage = advantages(rewards, args.estimator, k, args.select_by, list(chosen))
         mask = policy.mask(responses)
         self.optimizer.param_groups[0]["lr"] = args.lr * min(1, (self.step + 1) / 5)
         self.optimizer.zero_grad()
@@ -239,25 +244,29 @@ class Trainer:
         generator, held_out, samples = torch.Generator(DEVICE).manual_seed(1), self.task.held_out, self.args.samples
         prompts = self.policy.encode([question[0] for question in held_out])
         texts = self.answers(prompts, samples, temperature, generator)[1]
-        given = [(q, texts[i * samples : (i + 1) * samples]) for i, q in enumerate(held_out)]
+        given = list(zip(held_out, in_rows(texts, samples), strict=True))
         result: dict[str, Any] = {"step": self.step, "temperature": temperature, "samples": samples}
         result["successes"] = [sum(self.worth(p, t) == 1 for t in texts) for q, texts in given for p in q]
         if self.args.deployed:
-            result["deployed"] = self.deployed([[self.worth(q[0], t) for t in texts] for q, texts in given], texts)
+            result["deployed"] = self.deployed(given)
         if self.task.graded:
             rewards = torch.tensor([[self.worth(q[0], text) for text in texts] for q, texts in given])
             result["max_at_k"] = {k: [round(v, 4) for v in max_at_k(rewards, k).tolist()] for k in (1, 2, 4, 8, 16)}
         return result
 
-    def deployed(self, rewards: list[list[float]], texts: list[str | None]) -> dict[str, list[float]]:
-        """Estimate what is kept of 4 and 8 responses to each held-out prompt, by the judge and by vote."""
-        flat = [reward for row in rewards for reward in row]
-        scores, answers = (
-            in_rows(self.chosen(by, flat, texts, random.Random(1)), len(rewards[0])) for by in ("judge", "vote")
-        )
-        worth = {f"selected@{k}": selected_at_k(rewards, scores, k) for k in (4, 8)}
-        worth |= {f"maj@{k}": maj_at_k(rewards, answers, k) for k in (4, 8)}
-        return {name: [round(value, 4) for value in values.tolist()] for name, values in worth.items()}
+    def deployed(self, given: list[tuple[Sequence[Problem], list[str | None]]]) -> dict[str, list[float]]:
+        """Estimate what a judge or a vote keeps of 4 and 8 responses to each held-out prompt."""
+        by, name, rule = self.args.deployed, "selected", selected_at_k
+        if by == "vote":
+            name, rule = "maj", maj_at_k
+        rows = [(problem, texts, i) for i, (question, texts) in enumerate(given) for problem in question]
+        scored = [self.scored(problem, texts, by, random.Random(i)) for problem, texts, i in rows]  # one noise a prompt
+        rewards, chosen = map(list, zip(*scored, strict=True))
+        weights = torch.tensor([weight for question, _ in given for weight in self.task.likelihoods(question)])
+        prompts = torch.tensor([i for _, _, i in rows])
+        values = {f"{name}@{k}": rule(rewards, chosen, k) * weights for k in (4, 8)}
+        sums = {key: torch.zeros(len(given)).index_add(0, prompts, one) for key, one in values.items()}
+        return {key: [round(value, 4) for value in one.tolist()] for key, one in sums.items()}
 
     def run(self) -> None:
         """Train to the end, evaluating and saving on the way."""
@@ -297,7 +306,7 @@ def main() -> None:
     parser.add_argument("--estimator", default="l2o", help="grpo, rloo, or a baseline of max@k")
     parser.add_argument("--k", nargs="+", default=["4"], help="one k, several for their mean, or all")
     parser.add_argument("--select-by", default="reward", choices=["reward", "judge", "vote"], help="of k responses")
-    parser.add_argument("--deployed", action="store_true", help="evaluate what a judge and a vote keep, too")
+    parser.add_argument("--deployed", default="", choices=["judge", "vote"], help="evaluate what that keeps, too")
     parser.add_argument("--then-k", nargs="+", default=["1"], help="k from --switch-step on")
     for name, default, meaning in [
         ("switch-step", 0, "0 for never"), ("n", 8, "responses to a prompt"), ("prompts", 16, "in a step"),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from curves import RESULTS, compare, rate_text, sample_of, scan_of
+from curves import RESULTS, Metric, compare, rate_text, sample_of, scan_of
 from intervals import Estimate, estimate
 from studies import STUDIES, Method
 
@@ -39,12 +39,12 @@ class Claim:
         return f"{hint}not seen here: the opposite{of}"
 
 
-def compared(study: str, method: str, other: str, *wanted: tuple[int, str], target: int = 8) -> Measured:
-    """Return differences of two methods, both at their best for pass@target; none if they share no seed and start."""
+def compared(study: str, method: str, other: str, *wanted: tuple[Metric, str], target: Metric = 8) -> Measured:
+    """Return differences of two methods, both at their best for the target; none if they share no seed and start."""
     comparison = compare(study, target, method, other)
     if not comparison.blocks(method, other):
         return []
-    return [(f"@{k} {when}", comparison.difference(method, other, k, when)) for k, when in wanted]
+    return [(f"{name_of(k)} {when}", comparison.difference(method, other, k, when)) for k, when in wanted]
 
 
 def main_method(study: str) -> str:
@@ -87,6 +87,12 @@ def _hotter() -> Measured:
     ]
 
 
+def _deployed(study: str, method: str, other: str) -> Measured:
+    """Compare two methods by what is deployed, both chosen for it."""
+    target = STUDIES[study].tuned_for[0]
+    return compared(study, method, other, (target, "best"), (target, "final"), target=target)
+
+
 def _forgets(study: str, method: str, k: int) -> Measured:
     return [
         (rate_text(rate), estimate(sample_of([run], k, k), sample_of([run], k, None)))
@@ -108,7 +114,7 @@ def _at_every_rate(study: str, method: str, other: str, k: int) -> Measured:
     return measured
 
 
-def of_study(study: str, method: str, other: str, *wanted: tuple[int, str], target: int = 8) -> Measured:
+def of_study(study: str, method: str, other: str, *wanted: tuple[Metric, str], target: Metric = 8) -> Measured:
     """Compare two methods of a study that there may not be yet; ``l2o`` is its first one with MaxPO's baseline."""
     if study not in STUDIES:
         return []
@@ -244,6 +250,17 @@ CLAIMS = (
         lambda: compared("closest", "max@4", "mean", (8, "best"), (8, "final")),
     ),
     Claim(
+        "Where a biased judge picks one of 4, training for what it keeps beats max@4", "ours", "8, judge",
+        lambda: _deployed("judge", "selected@4", "max@4"),
+    ),
+    Claim("... and beats GRPO", "ours", "8, judge", lambda: _deployed("judge", "selected@4", "grpo")),
+    Claim("... max@4 beats GRPO there", "ours", "8, judge", lambda: _deployed("judge", "max@4", "grpo")),
+    Claim(
+        "Where 4 responses vote, training for the vote beats GRPO", "ours", "8, vote",
+        lambda: _deployed("vote", "maj@4", "grpo"),
+    ),
+    Claim("... and beats max@4", "ours", "8, vote", lambda: _deployed("vote", "maj@4", "max@4")),
+    Claim(
         "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "3",
         lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),
     ),
@@ -274,6 +291,11 @@ def _rests_on(measured: Measured) -> str:
     runs, starts = (sorted({getattr(found, name) for _, found in measured}) for name in ("runs", "starts"))
     counts = ["-".join(map(str, dict.fromkeys((of[0], of[-1])))) for of in (runs, starts)]
     return f" ({plural(counts[0], 'run')}, {plural(counts[1], 'start')})"
+
+
+def name_of(metric: Metric) -> str:
+    """Return how the tables call pass@k, @8, or what is deployed, selected@4."""
+    return metric if isinstance(metric, str) else f"@{metric}"
 
 
 def plural(count: object, noun: str) -> str:

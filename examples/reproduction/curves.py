@@ -23,6 +23,8 @@ from countdown import likelihoods, questions
 RESULTS = Path(__file__).parent / "results"
 Values = NDArray[np.float64]
 Block = tuple[str, int]  # a start and a seed
+Metric = int | str  # the k of pass@k, or what train.py --deployed evaluates, such as selected@4
+BASELINES = {"closest": "mean", "judge": "max@4"}  # of a study, else GRPO
 ENOUGH = 3  # runs with which a method is compared on the shipped starts
 
 
@@ -72,9 +74,11 @@ class Run:
         return [e["step"] for e in self.evaluations if e["temperature"] == 1]
 
     @cache  # noqa: B019  # runs live as long as the command
-    def pass_at_k(self, k: int, step: int, temperature: float = 1.0) -> Values:
-        """Return pass@k (or the best reward of k, for graded rewards) of every held-out prompt, shape ``[prompts]``."""
+    def value(self, k: Metric, step: int, temperature: float = 1.0) -> Values:
+        """Return pass@k (or the best reward of k, or what is deployed) of every held-out prompt, ``[prompts]``."""
         evaluation = self.at(step, temperature)
+        if isinstance(k, str):
+            return np.array(evaluation["deployed"][k])
         if "max_at_k" in evaluation:
             return np.array(evaluation["max_at_k"][str(k)])
         counts = expanded(evaluation["successes"], evaluation["samples"])
@@ -127,9 +131,9 @@ def reported_half(values: Values) -> Values:
     return values[1::2]
 
 
-def best_checkpoint(run: Run, k: int) -> Checkpoint:
-    """Choose the step by pass@k on the validation half."""
-    values = {step: run.pass_at_k(k, step) for step in run.steps}
+def best_checkpoint(run: Run, k: Metric) -> Checkpoint:
+    """Choose the step by pass@k, or by what is deployed, on the validation half."""
+    values = {step: run.value(k, step) for step in run.steps}
     step = max(values, key=lambda s: float(validation_half(values[s]).mean()))
     return Checkpoint(step, float(validation_half(values[step]).mean()), reported_half(values[step]))
 
@@ -162,19 +166,19 @@ def rate_text(rate: float) -> str:
 
 
 @cache
-def pools(study: str, target: int = 8) -> tuple[Comparison, Comparison]:
+def pools(study: str, target: Metric = 8) -> tuple[Comparison, Comparison]:
     """Return the comparison on the shipped starting models, and that on the models that each machine made anew."""
     runs = read_runs(study)
     shipped, made = ([run for run in runs if run.shipped == shipped] for shipped in (True, False))
     return Comparison(study, shipped, target), Comparison(study, made, target)
 
 
-def compare(study: str, target: int = 8, method: str = "", other: str = "") -> Comparison:
+def compare(study: str, target: Metric = 8, method: str = "", other: str = "") -> Comparison:
     """Return the comparison on the shipped starts, or that on the others while it has too few runs.
 
     Args:
         study: Its name.
-        target: The k of the pass@k by which rates and steps are chosen.
+        target: The k of the pass@k by which rates and steps are chosen, or what is deployed.
         method: It and the other need three common runs on the shipped starts, or as many as on the others.
         other: The baseline of the study if not given, as for ``method``.
     """
@@ -189,12 +193,12 @@ class Comparison:
     Args:
         study: Its name.
         runs: Its runs.
-        target: The k of the pass@k by which rates and steps are chosen.
+        target: The k of the pass@k by which rates and steps are chosen, or what is deployed.
     """
 
-    def __init__(self, study: str, runs: list[Run], target: int = 8) -> None:
+    def __init__(self, study: str, runs: list[Run], target: Metric = 8) -> None:
         self.runs, self.target = runs, target
-        self.baseline = "mean" if study == "closest" else "grpo"
+        self.baseline = BASELINES.get(study, "grpo")
         methods = dict.fromkeys(run.method for run in runs)
         self.methods = {method: self.at_rate(method, self._best_rate(method)) for method in methods}
 
@@ -213,7 +217,7 @@ class Comparison:
         return equal if method.endswith("_n16") and equal in self.methods else self.baseline
 
     def sample(
-        self, method: str, k: int, when: str, temperature: float = 1.0, blocks: Collection[Block] | None = None
+        self, method: str, k: Metric, when: str, temperature: float = 1.0, blocks: Collection[Block] | None = None
     ) -> Sample:
         """Return pass@k of the reported prompts at each run's ``best`` checkpoint or its ``final`` one.
 
@@ -231,7 +235,7 @@ class Comparison:
         """Return the seeds and starts that two methods have, none if one of them has not run."""
         return set.intersection(*({run.block for run in self.methods.get(one, ())} for one in (method, other)))
 
-    def difference(self, method: str, other: str, k: int, when: str, temperature: float = 1.0) -> Estimate:
+    def difference(self, method: str, other: str, k: Metric, when: str, temperature: float = 1.0) -> Estimate:
         """Estimate the difference of two methods on the prompts, and on the seeds and starts that both have.
 
         The temperature is that at which the other method is sampled.
@@ -244,15 +248,15 @@ class Comparison:
         return max(scan, key=lambda rate: best_checkpoint(scan[rate], self.target).validation)
 
 
-def sample_of(runs: Sequence[Run], k: int, target: int | None, temperature: float = 1.0) -> Sample:
+def sample_of(runs: Sequence[Run], k: Metric, target: Metric | None, temperature: float = 1.0) -> Sample:
     """Return pass@k of the reported prompts at each run's best checkpoint for pass@target, or the last without one."""
     steps = [run.steps[-1] if target is None else best_checkpoint(run, target).step for run in runs]
     return sample_at(runs, k, steps, temperature)
 
 
-def sample_at(runs: Sequence[Run], k: int, steps: Iterable[int], temperature: float = 1.0) -> Sample:
+def sample_at(runs: Sequence[Run], k: Metric, steps: Iterable[int], temperature: float = 1.0) -> Sample:
     """Return pass@k of the reported prompts at a step of each run."""
-    values = [reported_half(run.pass_at_k(k, s, temperature)) for run, s in zip(runs, steps, strict=True)]
+    values = [reported_half(run.value(k, s, temperature)) for run, s in zip(runs, steps, strict=True)]
     return Sample(np.stack(values), tuple(run.start for run in runs))
 
 

@@ -45,7 +45,7 @@ def draw_all(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     draw_weights(folder / "weights.png")
     for study in STUDIES:
-        if compare(study).runs:
+        if compare(study).runs and 8 in STUDIES[study].tuned_for:
             draw_curves(study, folder / f"{study}.png")
     if compare("hidden_digit").runs:
         draw_frontier("hidden_digit", folder / "hidden_digit_frontier.png")
@@ -132,7 +132,7 @@ def colours_of(study: str) -> dict[str, str]:
 
 def _draw_method(ax: Axes, runs: list[Run], k: int, colour: str, name: str) -> None:
     steps = sorted(set.intersection(*(set(run.steps) for run in runs)))
-    values = np.array([[run.pass_at_k(k, step).mean() for step in steps] for run in runs])
+    values = np.array([[run.value(k, step).mean() for step in steps] for run in runs])
     label = f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
     ax.plot(steps, values.mean(axis=0), color=colour, marker="o", ms=3, label=label)
     ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0)
@@ -146,7 +146,7 @@ def draw_frontier(study: str, file: Path) -> None:
         mine = [run for run in runs if run.method == method]
         if mine:
             _draw_checkpoints(ax, mine, colour, label_of(method))
-    ax.plot(runs[0].pass_at_k(1, 0).mean(), runs[0].pass_at_k(8, 0).mean(), "k*", ms=11, label="start")
+    ax.plot(runs[0].value(1, 0).mean(), runs[0].value(8, 0).mean(), "k*", ms=11, label="start")
     if study == "hidden_digit":
         first, eighth = zip(*frontier(_prompts(), 8), strict=True)
         ax.plot(first, eighth, "k:", label="best possible")
@@ -158,9 +158,9 @@ def draw_frontier(study: str, file: Path) -> None:
 
 def _draw_checkpoints(ax: Axes, runs: list[Run], colour: str, label: str) -> None:
     for i, run in enumerate(runs):
-        points = [[run.pass_at_k(k, step).mean() for step in run.steps] for k in (1, 8)]
+        points = [[run.value(k, step).mean() for step in run.steps] for k in (1, 8)]
         ax.plot(points[0], points[1], color=colour, lw=0.6, alpha=0.6)
-        errors = [run.pass_at_k(8, step).std() / len(run.pass_at_k(8, step)) ** 0.5 for step in run.steps]
+        errors = [run.value(8, step).std() / len(run.value(8, step)) ** 0.5 for step in run.steps]
         name = label if i == 0 else None
         ax.errorbar(points[0], points[1], yerr=errors, fmt="o", ms=3, elinewidth=0.4, color=colour, label=name)
 

@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 from bandit_judge import CHOOSING
-from claims import claims_table, main_method, plural
+from claims import claims_table, main_method, name_of, plural
 from countdown import questions
 from curves import (
     RESULTS,
     Comparison,
+    Metric,
     best_checkpoint,
     compare,
     hardware,
@@ -69,16 +70,16 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.{digits}f}"
 
 
-def methods_table(study: str, target: int) -> str:
-    """Each method at its best rate and step for pass@target, and its lead over its baseline there."""
+def methods_table(study: str, target: Metric) -> str:
+    """Each method at its best rate and step for the target, and its lead over its baseline there."""
     rows: list[list[object]] = []
     for name, method, comparison in shown(study, target):
         runs = comparison.methods[method]
         steps = [best_checkpoint(run, target).step for run in runs]
         about = f"{name}: {_rate(comparison, method)}, {plural(len(runs), 'run')}, {_span(steps)} steps"
         rows.append([about, *_means(comparison, method, "best"), _lead(comparison, method, target, "best")])
-    rows += [[*row, ""] for row in _start_and_optimum(study, ks_of(compare(study).runs))]
-    return table(["method", *heads_of(study), f"lead at {target} [95%]"], rows)
+    rows += [[*row, ""] for row in _start_and_optimum(study, columns_of(compare(study, target)))]
+    return table(["method", *heads_of(study, target), f"lead at {target} [95%]"], rows)
 
 
 def final_table(study: str) -> str:
@@ -104,9 +105,10 @@ def solved_table(study: str) -> str:
     return table(["method", *[f"step {step}" for step in steps]], rows)
 
 
-def rates_table(study: str, ks: Sequence[int] = (8,)) -> str:
+def rates_table(study: str) -> str:
     """The scan: the result at the best checkpoint and at the end, one seed."""
-    scans = {name: scan_of(comparison.runs, method) for name, method, comparison in shown(study, 8)}
+    target = STUDIES[study].tuned_for[0]
+    scans = {name: scan_of(comparison.runs, method) for name, method, comparison in shown(study, target)}
     rates = sorted({rate for scan in scans.values() for rate in scan})
     rows = []
     for name, scan in scans.items():
@@ -116,7 +118,7 @@ def rates_table(study: str, ks: Sequence[int] = (8,)) -> str:
             if run is None:
                 cells.append("")
                 continue
-            values = [sample_of([run], k, when).mean for k in ks for when in (k, None)]
+            values = [sample_of([run], target, when).mean for when in (target, None)]
             cells.append(", ".join(map(number, values)) + ("" if run.start == usual[0][0] else f" {MARK}"))
         rows.append([name, *cells])
     return table(["method", *map(rate_text, rates)], rows)
@@ -193,7 +195,7 @@ def main_methods(study: str, comparison: Comparison) -> list[str]:
     return [method.name for method in STUDIES[study].groups[0] if method.name in comparison.methods]
 
 
-def shown(study: str, target: int) -> Iterator[tuple[str, str, Comparison]]:
+def shown(study: str, target: Metric) -> Iterator[tuple[str, str, Comparison]]:
     """Yield the rows of a study's tables: a name, a method, and the comparison that has it.
 
     Methods that only have results from starts that each machine made anew come after the others, with their baseline
@@ -317,10 +319,17 @@ def fill(text: str, indent: str = "") -> str:
     return textwrap.fill(text, 120, break_on_hyphens=False, break_long_words=False, subsequent_indent=indent)
 
 
-def heads_of(study: str) -> list[str]:
+def columns_of(comparison: Comparison) -> list[Metric]:
+    """Return what the columns of results show."""
+    if isinstance(comparison.target, int):
+        return [*ks_of(comparison.runs)]
+    return [1, 4, *comparison.runs[0].evaluations[0]["deployed"]]
+
+
+def heads_of(study: str, target: Metric = 8) -> list[str]:
     """Return the heads of the columns of results."""
-    name = "best of {}" if STUDIES.get(study) and STUDIES[study].task == "closest" else "@{}"
-    return [name.format(k) for k in ks_of(compare(study).runs)]
+    graded = study in STUDIES and STUDIES[study].task == "closest"
+    return [f"best of {k}" if graded else name_of(k) for k in columns_of(compare(study, target))]
 
 
 def _rate(comparison: Comparison, method: str) -> str:
@@ -335,10 +344,10 @@ def _span(steps: Sequence[int]) -> str:
 
 
 def _means(comparison: Comparison, method: str, when: str, temperature: float = 1.0) -> list[str]:
-    return [number(comparison.sample(method, k, when, temperature).mean) for k in ks_of(comparison.runs)]
+    return [number(comparison.sample(method, k, when, temperature).mean) for k in columns_of(comparison)]
 
 
-def _lead(comparison: Comparison, method: str, k: int, when: str, over: bool = True) -> str:
+def _lead(comparison: Comparison, method: str, k: Metric, when: str, over: bool = True) -> str:
     """The lead over the baseline on the runs that both have, and the baseline's result on these."""
     baseline = comparison.baseline_of(method)
     blocks = comparison.blocks(method, baseline)
@@ -348,12 +357,12 @@ def _lead(comparison: Comparison, method: str, k: int, when: str, over: bool = T
     return str(comparison.difference(method, baseline, k, when)) + (f" over {there}" if over else "")
 
 
-def _start_and_optimum(study: str, ks: Sequence[int]) -> list[list[object]]:
+def _start_and_optimum(study: str, ks: Sequence[Metric]) -> list[list[object]]:
     runs = {run.start: run for run in compare(study).runs}.values()
-    starts = [number(float(np.mean([reported_half(run.pass_at_k(k, 0)) for run in runs]))) for k in ks]
+    starts = [number(float(np.mean([reported_half(run.value(k, 0)) for run in runs]))) for k in ks]
     rows: list[list[object]] = [["start", *starts]]
     if STUDIES[study].task == "hidden_digit":
-        rows.append(["best possible", *[number(best_possible(k)) for k in ks]])
+        rows.append(["best possible", *[number(best_possible(k)) if isinstance(k, int) else "" for k in ks]])
     return rows
 
 
@@ -402,6 +411,7 @@ def tables() -> dict[str, Callable[[], str]]:
 
 OF_A_STUDY: dict[str, Callable[[str], str]] = {
     "best": lambda study: methods_table(study, 8),
+    "deployed": lambda study: methods_table(study, STUDIES[study].tuned_for[0]),
     "best for pass@1": lambda study: methods_table(study, 1),
     "final": final_table,
     "rates": rates_table,

@@ -33,6 +33,8 @@ def test_results_are_whole(study: str) -> None:
             counts = curves.expanded(one["successes"], one["samples"])
             assert len(counts) == problems
             assert 0 <= counts.min() <= counts.max() <= one["samples"]
+            assert all(len(values) == 300 for values in one.get("deployed", {}).values())
+            assert set(one.get("deployed", {})) >= {k for k in studies.STUDIES[study].tuned_for if isinstance(k, str)}
         assert {"commit", "date", "cpu", "seconds", "settings"} <= set(run.about)
 
 

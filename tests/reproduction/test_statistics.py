@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.stats import sem
 from scipy.stats import t as student_t
-from support.reproduction import bandit, claims, curves, intervals, optimum, pictures, studies, variance
+from support.reproduction import bandit, claims, curves, intervals, optimum, pictures, report, studies, variance
 
 from verl_maxpo import max_at_k_advantages
 
@@ -31,7 +31,7 @@ def test_pass_at_k_of_a_run_weighs_the_problems_of_a_prompt() -> None:
     counts = "".join("w" if i in first else "0" for i in range(len(weights)))  # always the likeliest target
     evaluation = {"step": 0, "temperature": 1.0, "samples": 32, "successes": counts}
     run = curves.Run("", 0.0, 0, "hidden_digit", (evaluation,), {})
-    np.testing.assert_allclose(run.pass_at_k(8, 0), weights[first])
+    np.testing.assert_allclose(run.value(8, 0), weights[first])
     np.testing.assert_allclose(np.add.reduceat(weights, first), 1)
 
 
@@ -83,6 +83,23 @@ def test_both_choices() -> None:
     runs = [make_run(lr=4e-5, right=(0, 8)), sharp]
     assert curves.Comparison("countdown", runs, target=8).methods["grpo"][0].lr == 4e-5
     assert curves.Comparison("countdown", runs, target=1).methods["grpo"][0].lr == 8e-5
+
+
+def test_what_is_deployed_chooses_the_rate_and_the_step() -> None:
+    runs = [make_run("grpo", lr=lr, seed=seed) for lr in (4e-5, 8e-5) for seed in (0, 1)]  # equal at pass@8
+    for run in runs:
+        for evaluation, kept in zip(run.evaluations, (0.1, 0.3, 0.2), strict=True):
+            better = 0.1 * (run.lr == 8e-5) + 0.01 * run.seed
+            evaluation["deployed"] = {"selected@4": [kept + better, kept] * 150}
+    comparison = curves.Comparison("judge", runs, "selected@4")
+    assert {run.lr for run in comparison.methods["grpo"]} == {8e-5}
+    assert comparison.sample("grpo", "selected@4", "best").values.tolist() == [[0.3] * 150] * 2  # the other half
+    assert comparison.sample("grpo", "selected@4", "final").mean == pytest.approx(0.2)
+    assert report.columns_of(comparison) == [1, 4, "selected@4"]
+    study = studies.Study("hidden_digit", studies.quickstart("hidden_digit"), 200, [[studies.GRPO]], rates=(4e-5, 8e-5),
+                          tuned_for=("selected@4",))  # fmt: skip
+    assert study.best_rate(studies.GRPO, runs, "selected@4") == 8e-5
+    assert "grpo-lr8e-05-seed4" in [job.name for job in study.jobs(runs)]
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import cycle
+from collections import Counter
+from dataclasses import replace
+from itertools import combinations, cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.quickstart import prepare
-from support.reproduction import train
+from support.reproduction import tasks, train
 
 from verl_maxpo import grouped_max_at_k_advantages
 
@@ -58,12 +60,15 @@ def test_sizes_are_what_they_are_called(size: str, parameters: float, monkeypatc
         "--k 4 --then-k 1 --switch-step 1",
         "--estimator loo_minus_one --k 3",
         "--estimator loo --k 2",
+        "--k 4 --task hidden_digit --select-by judge",
+        "--k 4 --task hidden_digit --select-by vote --length 40",
     ],
 )
 def test_every_estimator_trains(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
     run = trainer(start, tmp_path, *options.split(), monkeypatch=monkeypatch)
     turns = cycle([0.0, 0.0, 1.0])
     monkeypatch.setattr(run, "worth", lambda problem, answer: next(turns))  # some are right
+    run.task = replace(run.task, answer=lambda problem, answer: answer)  # and those that no problem allows vote too
     before = [parameter.clone() for parameter in run.policy.model.parameters()]
     results = [run.update() for _ in range(2)]
     assert all(0 < result["reward"] < 1 and result["signal"] > 0 for result in results)
@@ -91,6 +96,70 @@ def test_grpo_is_verls() -> None:
     rewards, mask = REWARDS.flatten()[:, None].float(), torch.ones(32, 1)
     expected, _ = core_algos.compute_grpo_outcome_advantage(rewards, mask, ids)
     torch.testing.assert_close(train.advantages(REWARDS.float(), "grpo", []).flatten(), expected[:, 0])
+
+
+def test_a_judge_does_not_change_the_prompts(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [trainer(start, tmp_path, "--select-by", by, monkeypatch=monkeypatch) for by in ("judge", "reward")]
+    for run in runs:
+        run.update()
+    assert runs[0].rng.getstate() == runs[1].rng.getstate()
+
+
+def kept_by_judge(subset: list[tuple[int, bool, float]]) -> float:
+    """Return the mean reward of those with the largest score, a reward and the bias for a product."""
+    scores = [reward + train.JUDGE_BIAS * liked for _, liked, reward in subset]
+    kept = [reward for score, (*_, reward) in zip(scores, subset, strict=True) if score == max(scores)]
+    return sum(kept) / len(kept)
+
+
+def kept_by_vote(subset: list[tuple[int, bool, float]]) -> float:
+    """Return the mean reward of the values that most have."""
+    rewards = {value: reward for value, _, reward in subset}
+    counts = Counter(value for value, *_ in subset)
+    winners = [rewards[value] for value, count in counts.items() if count == max(counts.values())]
+    return sum(winners) / len(winners)
+
+
+@pytest.mark.parametrize(("by", "name", "kept"), [("judge", "selected", kept_by_judge), ("vote", "maj", kept_by_vote)])
+def test_what_is_deployed_is_the_mean_over_all_subsets_and_targets(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, name: str, kept: Any
+) -> None:
+    options = ["--task", "hidden_digit", "--deployed", by, "--samples", "8"]
+    run = trainer(start, tmp_path, *options, monkeypatch=monkeypatch)
+    monkeypatch.setattr(train, "JUDGE_NOISE", 0)  # ties are what is left
+    run.task = replace(run.task, held_out=run.task.held_out[:3])
+    texts, expected = [], []
+    for question in run.task.held_out:
+        values = tasks.countdown.expressions(question[0].digits)
+        mine = [one.solution for one in question[:3]] * 2 + [text for text in values if "*" in text][:2]
+        texts += mine
+        total = 0.0
+        for problem, weight in zip(question, tasks.countdown.likelihoods(question), strict=True):
+            given = [(values[text], "*" in text, float(values[text] == problem.target)) for text in mine]
+            subsets = [kept(list(subset)) for subset in combinations(given, 4)]
+            total += weight * sum(subsets) / len(subsets)
+        expected.append(total)
+    monkeypatch.setattr(run, "answers", lambda *_: (None, texts))
+    found = run.evaluate()["deployed"]
+    assert found[f"{name}@4"] == pytest.approx(expected, abs=1e-4)
+    assert len(found[f"{name}@8"]) == 3
+    assert min(expected) > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--task maze --select-by judge", "--task maze has no judge: countdown"),
+        ("--task maze --deployed judge", "--task maze has no judge"),
+        ("--select-by vote --estimator grpo", "--select-by vote needs --estimator l2o, got grpo"),
+    ],
+)
+def test_what_cannot_be_chosen_by_is_refused(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, message: str
+) -> None:
+    monkeypatch.setattr(train.Policy, "check", lambda self, problem: None)
+    with pytest.raises(SystemExit, match=message):
+        trainer(start, tmp_path, *options.split(), monkeypatch=monkeypatch)
 
 
 def test_tokens_after_the_end_do_not_count(start: Path) -> None:
