@@ -112,7 +112,7 @@ def test_files_that_cannot_be_read_here_are_left_to_the_workers(
     config = run_config(("aime24", MATH), overrides=("data.train_files=hdfs://host/train.parquet",))
     check_rewards(config)
     assert config.reward.reward_kwargs.data_sources is None
-    assert "hdfs://host/train.parquet is no local parquet or JSON file" in caplog.text
+    assert "hdfs://host/train.parquet is not a local parquet or JSON file" in caplog.text
 
 
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

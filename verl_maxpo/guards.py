@@ -1,4 +1,4 @@
-"""What every hook checks before it changes verl: that verl is as it was when the hook was written."""
+"""What every hook checks before it changes verl: that verl is still as it was when the hook was written."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def expect_parameters(module: ModuleType, name: str, *expected: list[str]) -> None:
-    """Check that a function of verl takes the parameters that it had when its hook was written, in one of its versions.
+    """Check that a function of verl takes the parameters that its hook was written for, in one of several versions.
 
     Raises:
-        RuntimeError: It is missing, or takes others.
+        RuntimeError: It is missing, or takes other parameters.
     """
     target: Any = module
     for attribute in name.split("."):

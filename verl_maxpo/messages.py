@@ -1,4 +1,4 @@
-"""What error messages share: the nearest name that exists, and overrides that can be pasted."""
+"""What error messages share: the nearest existing name, and overrides to paste."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What verl loads in every process: the entry point ``maxpo`` of the group ``verl.plugins``.
 
 Importing this module registers the estimator, the reward manager and, where ``VERL_PLATFORM=cpu`` asks for it, the CPU
-platform; each alone, so that one that fails takes nothing else with it. Where entry points are switched off, name it in
+platform, each by itself: if one fails, the others still work. Where entry points are switched off, name the module in
 the environment: ``VERL_USE_EXTERNAL_MODULES=verl_maxpo.plugin``.
 """
 
@@ -11,7 +11,7 @@ from importlib import import_module
 
 logger = logging.getLogger("verl_maxpo")
 
-#: What a user asks for in vain if the module does not register.
+#: What does not work if the module fails to register.
 FEATURES = {
     "verl_maxpo.trainer.hooks": "algorithm.adv_estimator=maxpo will be unknown",
     "verl_maxpo.rewards.adapters.registration": "reward.reward_manager.name=verifier will be unknown",
@@ -23,11 +23,11 @@ FEATURES = {
 def register() -> None:
     """Register every feature with verl. Safe to call again.
 
-    A name that verl or another plugin has taken is reported and left alone.
+    A name that verl or another plugin has already taken is reported and left alone.
 
     Raises:
-        Exception: What the first feature that failed raised, after a warning for each with its cause and what it
-            means: verl itself logs a plugin that fails at DEBUG only.
+        Exception: The error of the first feature that failed, after a warning for each: verl itself logs a failing
+            plugin only at DEBUG.
     """
     _warn_if_untested()
     errors = [error for module in _wanted() if (error := _register(module)) is not None]

@@ -23,9 +23,9 @@ from verl_maxpo.messages import did_you_mean, override
 
 logger = logging.getLogger(__name__)
 
-# CPU slots of Ray that verl 0.9.1 and TransferQueue 0.1 hold as long as the run lasts, and wait for without a limit or
-# a word. All other actors (reward workers, agent loops, vLLM's servers, the trainer itself) need a free slot only for
-# the moment in which they are placed.
+# CPU slots of Ray that verl 0.9.1 and TransferQueue 0.1 hold for the whole run, and wait for silently and forever. All
+# other actors (reward workers, agent loops, vLLM's servers, the trainer itself) need a free slot only while Ray places
+# them.
 #: The bundle of one GPU: ``ResourcePoolManager.max_colocate_count``.
 SLOTS_PER_GPU = 3
 #: The same of a rollout with GPUs of its own: ``RolloutReplica.init_standalone``.
@@ -38,18 +38,18 @@ FREE_SLOTS = 1
 
 @cache
 def register() -> None:
-    """Have the checks made when verl validates a configuration or starts a run, once."""
+    """Make the checks whenever verl validates a configuration or starts a run; safe to call again."""
     wrapt.register_post_import_hook(check_validated, "verl.utils.config")
     wrapt.register_post_import_hook(check_run, "verl.trainer.main_ppo")
 
 
 def check_validated(module: ModuleType) -> None:
-    """Have ``validate_config`` check what is verl-maxpo's."""
+    """Let ``validate_config`` make the checks first."""
     _check_before(module, "validate_config", ["config", "use_reference_policy", "use_critic"])
 
 
 def check_run(module: ModuleType) -> None:
-    """Have ``run_ppo`` check what is verl-maxpo's."""
+    """Let ``run_ppo`` make the checks first."""
     _check_before(module, "run_ppo", ["config", "task_runner_class"])
 
 
@@ -67,7 +67,7 @@ def _check_before(module: ModuleType, name: str, parameters: list[str]) -> None:
 
 
 def check(config: Any) -> None:
-    """Check verl's whole configuration, from what is cheap to check to what is not.
+    """Check verl's whole configuration, cheap checks first.
 
     Raises:
         ValueError: Something is unusable; the message names the key, what came and what to do.
@@ -82,10 +82,10 @@ def check(config: Any) -> None:
 
 
 def check_estimator(name: Any) -> None:
-    """Check that verl knows an advantage estimator; one that resembles none may still be registered elsewhere.
+    """Check that verl knows an advantage estimator, and warn of a name that may still be registered elsewhere.
 
     Raises:
-        ValueError: It does not, but knows one with nearly that name.
+        ValueError: verl does not know it, but knows one with nearly that name.
     """
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 
@@ -100,7 +100,7 @@ def check_estimator(name: Any) -> None:
 
 
 def check_model(config: Any) -> None:
-    """Check that a model's or tokenizer's path that can only be a folder of this machine is one.
+    """Check that the path of a model or tokenizer exists, if it can only be a folder of this machine.
 
     Raises:
         ValueError: There is no such folder.
@@ -126,7 +126,7 @@ def slots_needed(*, gpus: int, storage_units: int, rollout_gpus: int = 0) -> int
 def check_slots(config: Any) -> None:
     """Check that the Ray that verl is about to start has the slots that the run waits for.
 
-    Looks only at a run on one node with a Ray of its own, which is where slots are few.
+    Looks only at runs on one node that start their own Ray, where slots are few.
 
     Raises:
         ValueError: It has fewer; the message has the options that change that.
@@ -153,7 +153,7 @@ def check_slots(config: Any) -> None:
 
 
 def _slots_of_own_ray(options: Mapping[str, Any]) -> int | None:
-    """Return the slots of the Ray that verl will start, None where it will find one that runs already."""
+    """Return the slots of the Ray that verl will start, None if verl will find a running one."""
     import ray
     from ray._private.utils import get_num_cpus, read_ray_address
 

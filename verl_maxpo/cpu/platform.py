@@ -27,7 +27,7 @@ def register() -> None:
     _check_vllm()
     PlatformRegistry.register(platform="cpu")(CPUPlatform)
     patches.install()
-    # vLLM makes mp of distributed_executor_backend=uni otherwise, so as to set OpenMP's environment for its worker
+    # Otherwise vLLM turns distributed_executor_backend=uni into mp, to set OpenMP's environment for its worker
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 
@@ -45,7 +45,7 @@ def _nothing(*_: Any, **options: Any) -> None:
 
 
 class _DeviceModule(types.ModuleType):
-    """``torch.cpu`` with those functions of ``torch.cuda`` that verl calls on its device module."""
+    """``torch.cpu`` with the functions of ``torch.cuda`` that verl calls on its device module."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch.cpu, name)

@@ -13,7 +13,7 @@ from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmb
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.model_executor.model_loader.reload.layerwise import logger as reload_logger
 
-#: How the classes of layers end whose weights the actor does not send: computed, or another layer's.
+#: Endings of the names of layers for which the actor sends no weights: they are computed, or another layer's.
 WITHOUT_WEIGHTS = {"RotaryEmbedding"}
 
 
@@ -42,28 +42,28 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
 
     @staticmethod
     def _repack_embeddings(model: torch.nn.Module) -> None:
-        """Repack output layers that share the input embedding's weight: no weight of theirs was loaded."""
+        """Repack output layers that share the input embedding's weight, and so got no weight of their own."""
         for layer in model.modules():
             if isinstance(layer, VocabParallelEmbedding):
                 layer.quant_method.process_weights_after_loading(layer)
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Return False for what vLLM says at every update of layers that get no weights of their own."""
+    """Return False for vLLM's warnings, at every update, about layers without weights of their own."""
     return not record.getMessage().endswith(tuple(f"{layer}: Failed to load weights" for layer in WITHOUT_WEIGHTS))
 
 
 def take_weights(receiver: BucketedWeightReceiver, load: Callable[[list[tuple[str, torch.Tensor]]], Any]) -> None:
     """Load every bucket of weights that the actor sends.
 
-    What ``load`` raises first is raised after all buckets were taken: the actor waits for each to be acknowledged, and
-    would wait for ever if this stopped half-way.
+    The first error of ``load`` is raised after all buckets: the actor waits for each to be acknowledged, and would wait
+    forever if this stopped half-way.
     """
     failures: list[Exception] = []
 
     def load_bucket(weights: list[tuple[str, torch.Tensor]], is_last: bool) -> None:
-        # The tensors are views of a buffer that is unmapped when this returns. No reference to one may stay behind,
-        # not even in the traceback of a failure.
+        # The tensors are views of a buffer that is unmapped when this returns. No reference to one may survive, not
+        # even in the traceback of a failure.
         copies = [(name, tensor.clone()) for name, tensor in weights]
         weights.clear()
         try:

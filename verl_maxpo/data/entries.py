@@ -1,4 +1,4 @@
-"""Entries of reasoning-gym as text, which survives any file format."""
+"""Entries of reasoning-gym as text."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from verl_maxpo.rewards.verifiers.extraction import shorten
 def entry_to_text(entry: Mapping[str, Any]) -> str:
     """Write an entry of reasoning-gym as a Python literal, which survives any file format.
 
-    Subclasses of the built-in types, enumerations and NumPy scalars become plain values, dates
-    and fractions their text.
+    Subclasses of built-in types, enumerations and NumPy scalars become plain values; dates and fractions become text.
 
     Raises:
         ValueError: The entry has something that no literal can express.

@@ -37,11 +37,11 @@ OWN_FIELDS = ("split", "index", "problem_id", "question")
 
 
 class DataError(Exception):
-    """What stops a preparation; the message is for the user: what was expected, what came and how to fix it."""
+    """Stops a preparation. The message tells the user what was expected, what came and how to fix it."""
 
 
 class RequestError(DataError):
-    """What was asked for cannot be: an unknown name, a file that is not there, options that do not go together."""
+    """The request cannot be met: an unknown name, a missing file, options that contradict each other."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def build_row(
 
 
 def schema_of(rows: Sequence[Mapping[str, Any]]) -> pa.Schema:
-    """Return :data:`SCHEMA` with the fields that the ``extra_info`` of these rows has beside."""
+    """Return :data:`SCHEMA` with the additional fields of ``extra_info`` in these rows."""
     names = dict.fromkeys(name for row in rows for name in row["extra_info"] if name not in OWN_FIELDS)
     fields = {name: pa.array([row["extra_info"].get(name) for row in rows]).type for name in names}
     texts = {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in fields.items()}

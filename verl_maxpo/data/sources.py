@@ -2,8 +2,8 @@ r"""The data sets: where they are, what their columns are called, and how a row 
 
 Ids, configurations, splits and columns are those of the data sets' cards on the Hugging Face hub; data sources and the
 instructions of GSM8K and MATH are those of verl's ``examples/data_preprocess``. All mathematics but GSM8K asks for a
-``\boxed{}`` answer, so that training and evaluation agree; DAPO-Math-17k's own instruction, which asks for a last line
-``Answer: ...``, is taken off its problems for that.
+``\boxed{}`` answer, so that training and evaluation agree; the instruction of DAPO-Math-17k, which asks for a last line
+``Answer: ...``, is removed from its problems.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Source:
         hub: The id on the Hugging Face hub; empty if the data set is generated.
         config: Its configuration there, if not the default one.
         splits: The files to write, each with the split that it comes from.
-        answer_format: How the answer stands in its column, for data sets that are described by their columns.
+        answer_format: How its column holds the answer, for data sets that are described by their columns.
     """
 
     name: str
@@ -109,7 +109,7 @@ def _dapo_math(row: Mapping[str, Any]) -> Example:
     content = _text(messages[0], "content")
     found = _DAPO_PROMPT.fullmatch(content)
     if not found:
-        raise ValueError(f"prompt must stand in DAPO's 'Solve the following ... Answer: $Answer', got {content!r:.60}")
+        raise ValueError(f"prompt must have DAPO's 'Solve the following ... Answer: $Answer', got {content!r:.60}")
     return Example(_text({"prompt": found[1]}, "prompt"), _text(reward_model, "ground_truth").strip())
 
 
@@ -159,13 +159,13 @@ def column_source(
         answer: The column of the answer.
         answer_format: How the answer stands there, one of :data:`ANSWER_FORMATS`: alone, as an integer, in the last
             ``\boxed{}``, or as a number after ``####``.
-        keep: Columns that go into ``extra_info``; None for all but these two and those that would hide
+        keep: Columns that go into ``extra_info``; None for all others, except those that would hide
             :data:`~.rows.OWN_FIELDS`.
         suffix: What follows the question in the prompt.
         fields: Of :class:`Source`.
 
     Raises:
-        RequestError: A column to keep would hide one of the fields that ``extra_info`` has anyway.
+        RequestError: A column to keep would hide one of the fields that ``extra_info`` always has.
     """
     find = ANSWER_FORMATS[answer_format]
     if hidden := set(keep or ()) & set(OWN_FIELDS):

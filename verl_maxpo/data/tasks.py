@@ -1,7 +1,7 @@
 """The tasks of reasoning-gym (https://github.com/open-thought/reasoning-gym), which are generated, not downloaded.
 
-A seed gives the same rows every time, but for five tasks of version 0.1.25 that draw from Python's sets:
-isomorphic_strings, knight_swap, polynomial_multiplication, ransom_note and word_ladder need ``PYTHONHASHSEED`` too.
+A seed gives the same rows every time. Five tasks of version 0.1.25 draw from Python's sets and need ``PYTHONHASHSEED``
+as well: isomorphic_strings, knight_swap, polynomial_multiplication, ransom_note and word_ladder.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TEST_SEED_OFFSET = 1_000_000_000
 def task_source(task: str) -> Source:
     """Return the data set of a task.
 
-    Its ``extra_info`` has the task and the entry that the task's own scorer needs. Where a task has no one right
+    Its ``extra_info`` has the task and the entry, which the task's own scorer needs. If a task has no single right
     answer, the ground truth is empty.
 
     Raises:
@@ -57,7 +57,7 @@ def task_source(task: str) -> Source:
 def task_reader(task: str, sizes: Mapping[str, int], seed: int, config: Mapping[str, Any]) -> Reader:
     """Return a reader that generates a task's rows, ``sizes[split]`` of each split.
 
-    The test set's seed is larger than the training set's by 10^9, so that neither size changes the other set.
+    The seed of the test set is larger by 10^9, so that neither size changes the other set.
     """
 
     def read(split: str) -> Iterator[Row]:

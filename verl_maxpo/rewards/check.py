@@ -1,8 +1,8 @@
 """Try the rewards of a data set before anyone pays for a GPU.
 
-Every gold answer must verify as correct, and a wrong answer as wrong. What fails is a row that no response could solve,
-or that any could: in max@K training both are groups without signal, and neither shows as an error. A function that says
-nothing of right and wrong responses is tried on the answers of the rows, and what it returned is shown.
+Every gold answer must be verified as correct, and a wrong answer as wrong. Otherwise no response could solve the row,
+or any could: in max@K training both are groups without signal, and neither shows as an error. A function without
+examples of right and wrong responses is tried on answers of the rows, and the report shows what it returned.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from verl_maxpo.rewards.config import Columns
 from verl_maxpo.rewards.data_files import Row, batches_of
 from verl_maxpo.rewards.report import Problem, Report
 from verl_maxpo.rewards.result import WITHOUT_VERDICT, Status
-from verl_maxpo.rewards.scoring import Scored
+from verl_maxpo.rewards.routing import Route
+from verl_maxpo.rewards.scoring import Scored, with_source
 
 _SHOWN = 200
 _JUDGED = ("gold answer", "wrong answer")
@@ -32,13 +33,8 @@ _OTHER_FORM = (
 class Scorer(Protocol):
     """Scores responses as a run would: :class:`.scoring.ResponseScorer`, or a ``custom_reward_function``."""
 
-    def examples(
-        self, data_source: str, ground_truth: Any, extra_info: Mapping[str, Any]
-    ) -> tuple[str | None, str | None] | None:
-        """Return a right and a wrong response to a row, each None where there is none; None where nobody can say."""
-
-    def doubt(self, data_source: str, ground_truth: Any) -> str:
-        """Return why ordinary responses will hardly match a gold answer, empty where nothing is odd about it."""
+    def route(self, data_source: str) -> Route:
+        """Return the route of a data source, whose verifier may have examples."""
 
     async def score(self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> Scored:
         """Return the reward of a response, and what verl reports beside it."""
@@ -49,19 +45,19 @@ class Scorer(Protocol):
 
 class _Try(NamedTuple):
     kind: str
-    response: Any
-    correct: bool | None  # what it must count as; None where nobody can say
+    response: str
+    correct: bool | None  # what it must count as; None if nobody can say
 
 
-async def check_file(path: Path, scorer: Scorer, columns: Columns, *, progress: bool = True) -> Report:
-    """Check every row of a parquet or JSON-lines file in verl's schema; ``progress`` shows a bar.
+async def check_file(path: Path, scorer: Scorer, columns: Columns) -> Report:
+    """Check every row of a parquet or JSON-lines file in verl's schema.
 
     Raises:
         ValueError: The file is missing, of another kind, empty or lacks a column, or a row has no data source.
         VerifierUnavailableError: A verifier cannot be loaded.
     """
     report = Report()
-    with tqdm(unit="row", disable=not progress) as bar:
+    with tqdm(unit="row") as bar:
         for batch in batches_of(path, columns):
             others = batch[1:] + batch[:1]
             rows = enumerate(zip(batch, others, strict=True), bar.n)
@@ -88,7 +84,12 @@ async def check_responses(given: Path, files: list[Path], scorer: Scorer, column
     rows = [Row.of(values, columns) for file in files for batch in batches_of(file, columns) for values in batch]
     responses, report = list(_given(given, rows)), Report()
     report.rows.update(rows[number].source for number in {number for number, _ in responses})
-    await asyncio.gather(*(_score(scorer, report, number, rows[number], response) for number, response in responses))
+
+    async def score(number: int, response: str) -> None:
+        scored = await _score(scorer, report, number, rows[number], _Try("a response", response, None))
+        report.scored.append({"row": number, "reward": scored.reward, **scored.columns, **scored.values})
+
+    await asyncio.gather(*(score(number, response) for number, response in responses))
     return report
 
 
@@ -99,44 +100,29 @@ async def try_row(
     report.rows[values[columns.source]] += 1
     try:
         row = Row.of(values, columns)
-        pair = scorer.examples(row.source, row.ground_truth, row.extra_info)
+        route = scorer.route(row.source)
+        pair = route.examples(row.ground_truth, with_source(row.extra_info, row.source))
     except Exception as error:
         report.problems.append(Problem(number, f"{type(error).__name__}: {error}", stops=True))
         return
-    if doubt := scorer.doubt(row.source, row.ground_truth):
-        report.warnings[row.source, f"a gold answer that ordinary responses will hardly match, {doubt}"] += 1
+    if doubt := route.doubt(row.ground_truth):
+        report.warnings[f"{row.source}: ordinary responses will hardly match a gold answer, {doubt}"] += 1
     for response, kind in zip(pair or (), _JUDGED, strict=False):
         if response is None:
-            report.unchecked[row.source, f"no {kind} to check with"] += 1
+            report.unchecked[f"{row.source}: no {kind} to check with"] += 1
     for each in _tries(pair, row, other):
-        scored = await scorer.score(row.source, each.response, row.ground_truth, row.extra_info)
-        report.tallies[row.source, each.kind].add(scored)
-        if problem := _problem(number, each, scored):
-            report.problems.append(problem)
-            if each.correct is not None:
-                return
-        elif scored.columns["status"] == Status.OK and scored.columns["reason"]:
-            report.warnings[row.source, scored.columns["reason"]] += 1
-
-
-def _problem(number: int, each: _Try, scored: Scored) -> Problem | None:
-    status, reason = Status(scored.columns["status"]), scored.columns["reason"]
-    if status in WITHOUT_VERDICT:
-        stops = each.correct is not None and status is Status.CRASH
-        return Problem(number, f"no verdict on {_named(each)}: {status.value}, {reason}", stops)
-    if None in scored.values.values():
-        return Problem(number, f"{_named(each)}: {reason or 'values are missing'}")
-    if each.correct is not None and scored.columns["acc"] != each.correct:
-        verdict = "wrong" if each.correct else "correct"
-        why = f"status {status.value}" + (f", {reason}" if reason else "")
-        return Problem(number, f"{_named(each)} is verified as {verdict} ({why})")
-    return None
+        problems = len(report.problems)
+        scored = await _score(scorer, report, number, row, each)
+        if each.correct is not None and len(report.problems) > problems:
+            return
+        if scored.columns["status"] == Status.OK and scored.columns["reason"]:
+            report.warnings[f"{row.source}: {scored.columns['reason']}"] += 1
 
 
 def judge_sources(report: Report) -> None:
-    """Add what shows only in all the rows of a source: a function that says the same of every response."""
-    for source in report.rows:
-        tallies = [tally for (of, kind), tally in report.tallies.items() if of == source and kind not in _JUDGED]
+    """Add what only all rows of a source together show: a function that gives every response the same reward."""
+    for source, tried in report.tallies.items():
+        tallies = [tally for kind, tally in tried.items() if kind not in _JUDGED]
         rewards = set().union(*(tally.rewards for tally in tallies))
         if len(tallies) > 1 and not rewards:
             report.problems.append(Problem(None, f"the reward of {source} fails on every response", stops=True))
@@ -147,21 +133,41 @@ def judge_sources(report: Report) -> None:
 
 def _tries(pair: tuple[str | None, str | None] | None, row: Row, other: Mapping[str, Any]) -> list[_Try]:
     if pair is not None:
-        known = [_Try(_JUDGED[0], pair[0], True), _Try(_JUDGED[1], pair[1], False)]
-    else:
-        reward_model = other["reward_model"] if isinstance(other.get("reward_model"), Mapping) else {}
-        own, others = _text(row.extra_info.get("solution") or row.ground_truth), _text(reward_model.get("ground_truth"))
-        kinds = {"the row's own answer": own, "an empty response": "", "another row's answer": others}
-        known = [_Try(kind, text, None) for kind, text in kinds.items() if kind.startswith("the") or text != own]
-    return [each for each in known if each.response is not None]
+        judged = zip(_JUDGED, pair, (True, False), strict=True)
+        return [_Try(kind, response, correct) for kind, response, correct in judged if response is not None]
+    reward_model = other["reward_model"] if isinstance(other.get("reward_model"), Mapping) else {}
+    own, others = _text(row.extra_info.get("solution") or row.ground_truth), _text(reward_model.get("ground_truth"))
+    tries = {"the row's own answer": own, "an empty response": "", "another row's answer": others}
+    distinct = {kind: response for kind, response in tries.items() if kind.startswith("the") or response != own}
+    return [_Try(kind, response, None) for kind, response in distinct.items() if response is not None]
 
 
 def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-def _named(each: _Try) -> str:
-    return each.kind if each.correct is None else f"the {each.kind} {each.response[-_SHOWN:]!r}"
+async def _score(scorer: Scorer, report: Report, number: int, row: Row, each: _Try) -> Scored:
+    """Score a response and count what became of it."""
+    scored = await scorer.score(row.source, each.response, row.ground_truth, row.extra_info)
+    report.tallies[row.source][each.kind].add(scored)
+    if problem := _problem(number, each, scored):
+        report.problems.append(problem)
+    return scored
+
+
+def _problem(number: int, each: _Try, scored: Scored) -> Problem | None:
+    status, reason = Status(scored.columns["status"]), scored.columns["reason"]
+    tried = each.kind if each.correct is None else f"the {each.kind} {each.response[-_SHOWN:]!r}"
+    if status in WITHOUT_VERDICT:
+        stops = each.correct is not None and status is Status.CRASH
+        return Problem(number, f"no verdict on {tried}: {status.value}, {reason}", stops)
+    if None in scored.values.values():
+        return Problem(number, f"{tried}: {reason or 'values are missing'}")
+    if each.correct is not None and scored.columns["acc"] != each.correct:
+        verdict = "wrong" if each.correct else "correct"
+        why = f"status {status.value}" + (f", {reason}" if reason else "")
+        return Problem(number, f"{tried} is verified as {verdict} ({why})")
+    return None
 
 
 def _given(path: Path, rows: list[Row]) -> Iterator[tuple[int, str]]:
@@ -190,11 +196,3 @@ def _given(path: Path, rows: list[Row]) -> Iterator[tuple[int, str]]:
                 f"{path}, line {line_number}: no row has the index {index!r} or the prompt {prompt[:60]!r}"
             )
         yield found, response
-
-
-async def _score(scorer: Scorer, report: Report, number: int, row: Row, response: str) -> None:
-    scored = await scorer.score(row.source, response, row.ground_truth, row.extra_info)
-    report.tallies[row.source, "given responses"].add(scored)
-    report.scored.append({"row": number, "reward": scored.reward, **scored.columns, **scored.values})
-    if problem := _problem(number, _Try("a response", response, None), scored):
-        report.problems.append(problem)

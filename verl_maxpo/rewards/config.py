@@ -36,9 +36,9 @@ class PoolLimits:
 
     Attributes:
         workers: Child processes of each reward worker (verl starts ``reward.num_workers`` of those).
-        timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Time in which it
-            does nothing counts a fifth, time in which it waits for a core a sixtieth.
-        memory_limit_mb: MiB of memory for a child on top of its imports.
+        timeout: Seconds of CPU time for one response, after which its child is killed and replaced. Idle time counts a
+            fifth, and waiting for a core a sixtieth.
+        memory_limit_mb: MiB of memory for a child, on top of its imports.
     """
 
     workers: Annotated[int, msgspec.Meta(ge=1)] = 2
@@ -71,18 +71,16 @@ class VerifierConfig(PoolLimits):
     """The options of the reward manager ``verifier``: those of :class:`PoolLimits`, and these.
 
     Attributes:
-        routes: Verifiers by pattern of data source, before those of :data:`.routing.DEFAULT_ROUTES`; a name, or a
-            mapping with the verifier's options: ``{"openai/gsm8k": {verifier: gsm8k, method: flexible}}``. With
-            ``judge`` among them, a name or mapping as well, a second verifier's score is reported as ``judge``.
-        default_verifier: The verifier (or mapping) of a source that no pattern claims; null makes such a source an
+        routes: Verifiers by pattern of data source, tried before :data:`.routing.DEFAULT_ROUTES`: a name, or a mapping
+            with options, as in ``{"openai/gsm8k": {verifier: gsm8k, method: flexible}}``. The option ``judge``, again a
+            name or mapping, is a second verifier, whose score is reported as ``judge``.
+        default_verifier: The verifier (or mapping) of sources that no pattern matches; null makes such a source an
             error before training starts.
-        max_response_chars: A verifier sees the last so many characters of a response, where the answer is.
-        score_range: The rewards of the scores 0 and 1; those between are mapped linearly.
+        max_response_chars: How many characters of a response a verifier sees: the last ones, where the answer is.
+        score_range: The rewards of the scores 0 and 1, and linear in between.
         format_bonus: Added to the reward of a response that has the form the task asks for, right or wrong.
-        timeout_score: The reward of a response whose verification was stopped at the time limit; null is the lower end
-            of ``score_range``, so that a response that hangs its verifier never pays.
-        crash_score: The reward of a response whose verifier raised or died; null likewise.
-        unscored: What the trainer does with such a response: ``zero`` keeps it in its group with the rewards above,
+        unscored: What the trainer does with a response without a verdict (its verifier timed out, raised or died):
+            ``zero`` keeps it in its group with the lower end of ``score_range``, so that hanging a verifier never pays;
             ``drop`` leaves it out, without advantage or gradient (``adv_estimator=maxpo`` only).
         data_sources: The data sources to expect. The plugin sets it from ``data.train_files`` and ``data.val_files``
             before the run starts; null lets the reward workers import the verifiers of all routes.
@@ -90,7 +88,7 @@ class VerifierConfig(PoolLimits):
         overlong_buffer_cfg: DAPO's punishment of long responses, see :class:`OverlongBuffer`.
 
     Raises:
-        ValueError: Options do not fit each other, or a route is none; the message names the key.
+        ValueError: Options contradict each other, or a route is unusable; the message names the key.
     """
 
     routes: Mapping[str, Any] = field(default_factory=dict)
@@ -98,8 +96,6 @@ class VerifierConfig(PoolLimits):
     max_response_chars: Annotated[int, msgspec.Meta(ge=1)] = 32768
     score_range: tuple[float, float] = (0.0, 1.0)
     format_bonus: float = 0.0
-    timeout_score: float | None = None
-    crash_score: float | None = None
     unscored: Literal["zero", "drop"] = "zero"
     data_sources: tuple[str, ...] | None = None
     max_resp_len: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -122,11 +118,6 @@ class VerifierConfig(PoolLimits):
         default = self.default_verifier
         route = None if default is None else Route.of(default, f"{OPTIONS_KEY}.default_verifier")
         object.__setattr__(self, "router", Router(routes, route))
-
-    def score_without_verdict(self, *, timed_out: bool) -> float:
-        """Return the reward of a response whose verifier timed out, or else raised or died."""
-        score = self.timeout_score if timed_out else self.crash_score
-        return self.score_range[0] if score is None else score
 
     @classmethod
     def from_reward_kwargs(cls, node: Mapping[str, Any] | None) -> VerifierConfig:

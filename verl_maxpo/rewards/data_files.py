@@ -1,4 +1,4 @@
-"""What data files in verl's schema say of themselves."""
+"""Read data files in verl's schema."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _text(content: Any) -> str:
 
 
 def first_rows(files: Iterable[str], columns: Columns) -> dict[str, list[tuple[str, dict[str, Any]]]] | None:
-    """Return the first two rows of every data source with their places; None if a file is not a local one of ours.
+    """Return the first two rows of every data source with their places; None if a file cannot be read here.
 
     Raises:
         ValueError: A file does not exist or cannot be read, lacks a column or has no rows, or a row has no source.
@@ -71,7 +71,7 @@ def first_rows(files: Iterable[str], columns: Columns) -> dict[str, list[tuple[s
         path = Path(file).expanduser()
         if "://" in file or path.suffix not in FORMATS:
             logger.warning(
-                "%s is no local parquet or JSON file: its data sources are not checked before training", file
+                "%s is not a local parquet or JSON file: its data sources are not checked before training", file
             )
             return None
         table = open_table(path, columns)
@@ -102,7 +102,7 @@ def open_table(path: Path, columns: Columns) -> ds.Dataset:
     if path.suffix not in FORMATS:
         raise ValueError(f"{path} must be a parquet or JSON file: {', '.join(FORMATS)}")
     if not path.is_file():
-        raise ValueError(f"{path} does not exist" if not path.exists() else f"{path} is no file")
+        raise ValueError(f"{path} does not exist" if not path.exists() else f"{path} is not a file")
     try:
         table = ds.dataset(path, format=FORMATS[path.suffix])
         rows = table.count_rows()

@@ -1,7 +1,6 @@
 """Verifiers by name: the entry points of the group ``verl_maxpo.verifiers``.
 
-This package's own verifiers are entry points as well (see its ``pyproject.toml``); a verifier in another package is
-added the same way:
+This package declares its verifiers in ``pyproject.toml``, and any other package can add its own the same way:
 
     [project.entry-points."verl_maxpo.verifiers"]
     my_task = "my_package.my_module:verify"
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from types import ModuleType
 
 from verl_maxpo.messages import did_you_mean
@@ -21,16 +20,13 @@ GROUP = "verl_maxpo.verifiers"
 
 
 @cache
-def _entry_points() -> dict[str, tuple[EntryPoint, ...]]:
-    found: dict[str, tuple[EntryPoint, ...]] = {}
-    for point in dict.fromkeys(entry_points(group=GROUP)):
-        found[point.name] = (*found.get(point.name, ()), point)
-    return found
+def _entry_points() -> EntryPoints:
+    return entry_points(group=GROUP)
 
 
 def verifier_names() -> list[str]:
     """Return the names of all installed verifiers."""
-    return sorted(_entry_points())
+    return sorted(_entry_points().names)
 
 
 def find_verifier(name: str) -> EntryPoint:
@@ -39,7 +35,7 @@ def find_verifier(name: str) -> EntryPoint:
     Raises:
         ValueError: No installed package has the name, or several do.
     """
-    points = _entry_points().get(name, ())
+    points = list(dict.fromkeys(_entry_points().select(name=name)))
     if not points:
         raise ValueError(
             f"unknown verifier {name!r}{did_you_mean(name, verifier_names())}; installed are: "
@@ -51,7 +47,7 @@ def find_verifier(name: str) -> EntryPoint:
 
 
 def verifier_module(name: str) -> ModuleType:
-    """Import the module of a verifier, which may say more of it, see :class:`.result.Verifier`."""
+    """Import the module of a verifier, which may say more about it, see :class:`.result.Verifier`."""
     return import_module(find_verifier(name).module)
 
 

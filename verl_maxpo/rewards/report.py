@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from verl_maxpo.rewards.result import WITHOUT_VERDICT
 from verl_maxpo.rewards.scoring import Scored
@@ -13,11 +13,12 @@ from verl_maxpo.rewards.scoring import Scored
 _SHOWN_REWARDS = 4
 
 
-class Problem(NamedTuple):
-    """What is wrong with a row, or with all rows of a data source (None).
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a row.
 
     Attributes:
-        row: Its number.
+        row: Its number, None for all rows of a data source.
         text: What is wrong.
         stops: Whether a run must not start with it.
     """
@@ -55,18 +56,20 @@ class Report:
     """What a check found in one file.
 
     Attributes:
-        rows: Rows by data source.
+        rows: Rows of each data source.
         tallies: What was tried, by data source and kind of response.
-        unchecked: Rows by data source of which only half can be checked, or nothing, with the reason.
-        warnings: What is odd, by data source, with how often.
+        unchecked: Why rows were checked by half or not at all, and how often.
+        warnings: What is odd, and how often.
         problems: What is wrong.
-        scored: Given responses: what became of each.
+        scored: What became of each given response.
     """
 
     rows: Counter[str] = field(default_factory=Counter)
-    tallies: defaultdict[tuple[str, str], Tally] = field(default_factory=lambda: defaultdict(Tally))
-    unchecked: Counter[tuple[str, str]] = field(default_factory=Counter)
-    warnings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    tallies: defaultdict[str, defaultdict[str, Tally]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(Tally))
+    )
+    unchecked: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     scored: list[dict[str, Any]] = field(default_factory=list)
 
@@ -79,12 +82,10 @@ class Report:
         """Describe it, with the first problems."""
         for source, count in sorted(self.rows.items()):
             yield f"{count} rows of {source}"
-            tried = [(kind, tally) for (of, kind), tally in self.tallies.items() if of == source]
-            yield from _table(["tried", "times", "s a call", "rewards"], [_cells(*each) for each in tried])
-        for (source, reason), count in sorted(self.unchecked.items()):
-            yield f"  warning: {count} of {source} not checked: {reason}"
-        for (source, warning), count in sorted(self.warnings.items()):
-            yield f"  warning: {source}: {warning} ({count} times)"
+            if tried := self.tallies.get(source):
+                yield from _table(tried)
+        for text, count in sorted((self.unchecked | self.warnings).items()):
+            yield f"  warning: {text} ({count} times)"
         rows: dict[str, list[int | None]] = {}
         for problem in self.problems:
             rows.setdefault(problem.text, []).append(problem.row)
@@ -95,32 +96,12 @@ class Report:
             yield f"  ... and {len(rows) - limit} more"
         yield f"{len(self.problems)} problem(s)"
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON knows it, with all problems."""
-        return {
-            "rows": dict(self.rows),
-            "tried": [
-                {
-                    "data_source": source,
-                    "response": kind,
-                    "outcomes": {str(outcome): count for outcome, count in tally.outcomes.items()},
-                    "seconds": tally.seconds,
-                }
-                for (source, kind), tally in self.tallies.items()
-            ],
-            "unchecked": [{"data_source": s, "reason": reason, "rows": n} for (s, reason), n in self.unchecked.items()],
-            "warnings": [{"data_source": s, "warning": text, "times": n} for (s, text), n in self.warnings.items()],
-            "problems": [{"row": problem.row, "problem": problem.text} for problem in self.problems],
-            "scored": self.scored,
-        }
 
-
-def _cells(kind: str, tally: Tally) -> list[str]:
-    times = tally.outcomes.total()
-    return [kind, str(times), f"{tally.seconds / times:.4f}", str(tally)]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in [head, *rows] if rows else []:
+def _table(tried: Mapping[str, Tally]) -> Iterator[str]:
+    rows = [("tried", "times", "s a call", "rewards")]
+    for kind, tally in tried.items():
+        times = tally.outcomes.total()
+        rows.append((kind, str(times), f"{tally.seconds / times:.4f}", str(tally)))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 class Status(str, Enum):
     """How the verification of a response ended.
 
-    ``timeout`` and ``crash`` say that there is no verdict, only a score by default; the others are verdicts.
+    ``timeout`` and ``crash`` mean that there is no verdict, only a default score; the others are verdicts.
     """
 
     OK = "ok"
@@ -46,9 +46,9 @@ class VerifierResult:
         message: For people: why the status is not ``ok``.
         values: Further numbers and texts for verl's dumps and metrics, such as ``raw_score`` of a scorer with its own
             scale. All verdicts on a data source have the same names; None where a response has no such value.
-        refused: What the verifier tried beside its work and the lock-down of its process refused, as Python's audit
-            events (``open``, ``socket.connect``). The verdict stands.
-        seconds: How long the verifier took, as its process notes it.
+        refused: What the verifier tried but its locked-down process may not do, as names of Python's audit events
+            (``open``, ``socket.connect``). The verdict stands.
+        seconds: How long the verifier took, measured in its process.
 
     Raises:
         ValueError: The score is not a finite number in [0, 1].
@@ -82,7 +82,7 @@ class Verifier(Protocol):
     - ``doubt(ground_truth)``, which returns why ordinary responses will hardly match a gold answer, or an empty text,
     - ``prepare(**options)``, which is called before the process is locked down, to load what the options name,
     - ``keeps_state = False``, which says that no response changes the verdict on the next, so that a process verifies
-      many; without it each gets a process of its own, which costs milliseconds. A route's ``keeps_state`` comes first.
+      many; otherwise each gets its own process, which costs milliseconds. A route's ``keeps_state`` overrides it.
     """
 
     def __call__(
@@ -104,5 +104,5 @@ def accept(answer: str, *, correct: bool, score: float | None = None, format_ok:
 
 
 def reject(status: Status, message: str, answer: str | None = None, *, format_ok: bool = False) -> VerifierResult:
-    """Return the result for a response that scores 0 for another reason than a wrong answer."""
+    """Return the result for a response that scores 0 for a reason other than a wrong answer."""
     return VerifierResult(0.0, False, answer, format_ok, status, message)

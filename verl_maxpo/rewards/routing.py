@@ -45,9 +45,9 @@ class Route:
     Attributes:
         verifier: Its name.
         options: What it is called with beside the response.
-        keeps_state: Whether a response can change the verdict on the next, so that each gets a process of its own; None
-            leaves it to the verifier to say.
-        judge: A second verifier, whose score of the response is reported as ``judge`` and is no part of the reward.
+        keeps_state: Whether one response can change the verdict on the next, so that each needs its own process; None
+            asks the verifier.
+        judge: A second verifier, whose score is reported as ``judge`` and does not change the reward.
     """
 
     verifier: str
@@ -70,15 +70,13 @@ class Route:
             signature = inspect.signature(load_verifier(self.verifier))
         except ImportError as error:
             raise ValueError(
-                f"the verifier {self.verifier!r} cannot be imported: {error}. Is its extra there, as in "
-                "pip install 'verl-maxpo[rewards]'?"
+                f"the verifier {self.verifier!r} cannot be imported: {error}. For verl-maxpo's own verifiers: "
+                "pip install 'verl-maxpo[rewards]'"
             ) from None
         try:
             signature.bind("", "", {}, **self.options)
         except TypeError as error:
-            known = [
-                name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY
-            ]
+            known = [name for name, option in signature.parameters.items() if option.kind is option.KEYWORD_ONLY]
             near = "".join(did_you_mean(name, known) for name in self.options if name not in known)
             raise ValueError(
                 f"reward.reward_kwargs.routes: the verifier {self.verifier!r} does not take {dict(self.options)}: "
@@ -89,7 +87,7 @@ class Route:
         """Return a right and a wrong response to a row, as the verifier's module makes them, None where it cannot.
 
         Raises:
-            Exception: What it raises of an unusable row.
+            Exception: Whatever it raises for an unusable row.
         """
         if not self.in_child:
             return None, None
@@ -152,7 +150,7 @@ class Router:
         return self._default
 
     def in_child_processes(self, data_sources: Iterable[str] | None = None) -> list[Route]:
-        """Return the different routes of the given data sources, or all there are, and their judges' routes."""
+        """Return the distinct routes, judges included, of the given data sources, or of all."""
         every = [*self._routes.values(), *([self._default] if self._default else [])]
         routes = every if data_sources is None else [self.find(source) for source in data_sources]
         found = [part for route in routes for part in (route, route.judge) if part is not None and part.in_child]
@@ -160,7 +158,7 @@ class Router:
 
 
 def _advice(data_source: str) -> str:
-    """Return the options that give a data source a verifier; Hydra cannot read every name as a key."""
+    """Return the options that give a data source a verifier; Hydra does not read every name as a key."""
     default = override("reward.reward_kwargs.default_verifier", "math")
     if not re.fullmatch(r"[\w./*-]+", data_source, re.ASCII):
         return default

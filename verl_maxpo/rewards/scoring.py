@@ -24,11 +24,11 @@ class Scored:
     Attributes:
         reward: The reward.
         columns: What verl reports beside it, the same columns for every response: ``acc``, 0 or 1; ``status``, one of
-            :class:`.result.Status`; ``reason``, why it is not ``ok`` or what the verifier tried and may not do;
+            :class:`.result.Status`; ``reason``, why it is not ``ok``, or what the verifier tried but may not do;
             ``answer``, empty where there is none; ``data_source``, which verl's dumps lack; and with
             ``overlong_buffer_cfg.log`` verl's ``overlong_reward`` and ``overlong``. Texts cost nothing in validation;
             verl bootstraps numbers.
-        values: Further columns, the same for all responses of a data source, see :class:`.result.VerifierResult`.
+        values: Further columns, the same for all responses to a data source, see :class:`.result.VerifierResult`.
         seconds: How long its verifier took.
     """
 
@@ -59,29 +59,22 @@ class ResponseScorer:
         self._trouble: Counter[str] = Counter()
         self._values: dict[str, frozenset[str]] = {}
         for source in config.data_sources or ():
-            self._runner(config.router.find(source), source)
+            self._runner(self.route(source), source)
 
     def check_options(self) -> None:
         """Check the options of each route that the data needs; ValueError for those that its verifier does not take."""
         for route in self.config.router.in_child_processes(self.config.data_sources):
             route.check_options()
 
-    def examples(
-        self, data_source: str, ground_truth: Any, extra_info: Mapping[str, Any]
-    ) -> tuple[str | None, str | None] | None:
-        """Return a right and a wrong response to a row, see :meth:`.routing.Route.examples`."""
-        route = self.config.router.find(data_source)
-        return route.examples(ground_truth, with_source(extra_info, data_source))
-
-    def doubt(self, data_source: str, ground_truth: Any) -> str:
-        """Return what is odd about a gold answer, see :meth:`.routing.Route.doubt`."""
-        return self.config.router.find(data_source).doubt(ground_truth)
+    def route(self, data_source: str) -> Route:
+        """Return the route of a data source; ValueError if no verifier claims it."""
+        return self.config.router.find(data_source)
 
     async def verify(
         self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]
     ) -> VerifierResult:
         """Return the verdict on a response, with its judge's; raises as :meth:`score`."""
-        route = self.config.router.find(data_source)
+        route = self.route(data_source)
         response = response[-self.config.max_response_chars :]
         task = Task(route, response, ground_truth, with_source(extra_info, data_source))
         verdicts = [self._runner(route, data_source).verify(task)]
@@ -135,9 +128,9 @@ class ResponseScorer:
         self._pool.close()
 
     def _reward(self, result: VerifierResult) -> float:
-        if result.status in WITHOUT_VERDICT:
-            return self.config.score_without_verdict(timed_out=result.status is Status.TIMEOUT)
         low, high = self.config.score_range
+        if result.status in WITHOUT_VERDICT:
+            return low
         return low + (high - low) * result.score + self.config.format_bonus * result.format_ok
 
     def _overlong_reward(self, num_tokens: int | None) -> float:
@@ -157,7 +150,7 @@ class ResponseScorer:
         return runner
 
     def _with_known_values(self, data_source: str, result: VerifierResult) -> VerifierResult:
-        """Give a response without a verdict the values that others of its source have, and refuse different ones."""
+        """Give a response without a verdict the empty values of its source, and refuse values with other names."""
         if result.status not in WITHOUT_VERDICT:
             known = self._values.setdefault(data_source, frozenset(result.values))
             if known == result.values.keys():
@@ -192,11 +185,11 @@ def _with_judge(result: VerifierResult, verdict: VerifierResult) -> VerifierResu
 
 
 def with_source(extra_info: Mapping[str, Any], data_source: str) -> dict[str, Any]:
-    """Return what a verifier gets as ``extra_info``: the row's, and its data source."""
+    """Return the ``extra_info`` that a verifier gets: the row's, with its data source."""
     return {**extra_info, "data_source": data_source}
 
 
 def reason(result: VerifierResult) -> str:
-    """Return why a status is not ``ok``, and what the verifier tried and may not do."""
+    """Return why a status is not ``ok``, and what the verifier tried but may not do."""
     tried = f"the verifier tried what it may not do: {', '.join(result.refused)}" if result.refused else ""
     return "; ".join(filter(None, [result.message, tried]))

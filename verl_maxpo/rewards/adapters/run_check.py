@@ -118,7 +118,7 @@ async def _try_source(
     judge_sources(report)
     if any(problem.stops for problem in report.problems):
         raise ValueError(f"{where}: {'; '.join(problem.text for problem in report.problems)}")
-    for text in [*(problem.text for problem in report.problems), *(text for _, text in report.warnings)]:
+    for text in [*(problem.text for problem in report.problems), *report.warnings]:
         logger.warning("%s: %s. `verl-maxpo check` tries every row", where, text)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from verl.trainer.ppo.reward import get_custom_reward_fn
 
 from verl_maxpo.rewards.result import Status
+from verl_maxpo.rewards.routing import Route
 from verl_maxpo.rewards.scoring import Scored
-from verl_maxpo.rewards.verifiers import python_function
 from verl_maxpo.rewards.verifiers.scores import usable_reward
 
 
@@ -29,15 +29,9 @@ class UsersFunction:
         except Exception as error:
             raise ValueError(f"reward.custom_reward_function: {error}") from error
 
-    def examples(
-        self, data_source: str, ground_truth: Any, extra_info: Mapping[str, Any]
-    ) -> tuple[str | None, str | None] | None:
-        """Return a right and a wrong response to a row, if the function's file says how to make them."""
-        return python_function.examples(ground_truth, extra_info, path=self._path)
-
-    def doubt(self, data_source: str, ground_truth: Any) -> str:
-        """Say nothing about gold answers: what they mean is the function's own affair."""
-        return ""
+    def route(self, data_source: str) -> Route:
+        """Return a route to the file, which may have examples of right and wrong responses."""
+        return Route("python_function", {"path": self._path})
 
     async def score(self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> Scored:
         """Return the reward, or the status ``crash`` where the function fails or verl could not use what it returns."""

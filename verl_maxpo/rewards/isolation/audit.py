@@ -1,7 +1,7 @@
-"""Names what Python code tried and may not do.
+"""Names what Python code tried but may not do.
 
-An audit hook sees Python code only, and code that runs in the same process can undo it. Nothing rests on it but the
-words in ``VerifierResult.refused``: what keeps a child from doing harm are the other layers.
+An audit hook sees only Python code, and code in the same process can undo it. It just fills ``VerifierResult.refused``;
+the other layers keep a child from doing harm.
 """
 
 from __future__ import annotations

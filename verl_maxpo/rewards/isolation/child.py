@@ -18,7 +18,7 @@ _NO_FILES = ". A verifier sees no files once it runs: load them when its module 
 
 
 def serve(connection: int) -> None:
-    """Say by an empty frame that this process is locked down, and answer one task after another."""
+    """Send an empty frame, which says that this process is locked down, and answer one task after another."""
     _write(connection, frame(b""))
     while header := _read(connection, HEADER.size):
         task = _read(connection, *HEADER.unpack(header))
@@ -26,7 +26,7 @@ def serve(connection: int) -> None:
 
 
 def _run(pickled: bytes) -> VerifierResult:
-    """Verify a response. Whatever the verifier raises is the status ``crash``; what was refused is noted beside it."""
+    """Verify a response. If the verifier raises, the status is ``crash``; refused actions are noted beside it."""
     take_refused()
     start = time.perf_counter()
     try:

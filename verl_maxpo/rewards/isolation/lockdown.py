@@ -32,14 +32,14 @@ _SHARED = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/l
 
 
 class Lockdown:
-    """The lock-down of the server, once and in its children's name, and what is left to do in each child.
+    """Locks the server down once, on behalf of its children, and does the rest in each child.
 
     Args:
         memory_limit_mb: MiB of address space for a child on top of what the server has.
         cpu_limit_s: Seconds of CPU time after which the kernel ends a child that nobody watches any more.
 
     Attributes:
-        layers: What was put in place, and what could not be.
+        layers: The layers, in place or missing.
     """
 
     def __init__(self, memory_limit_mb: int, cpu_limit_s: float) -> None:
@@ -50,20 +50,20 @@ class Lockdown:
         self._calls: CallFilter | None = None
 
     def lock_server(self) -> None:
-        """Put in place what children inherit. This process can then fork, talk to the reward worker, little else."""
+        """Put in place what children inherit. Then this process can fork, talk to the reward worker and little else."""
         os.environ.clear()
         sys.dont_write_bytecode = True
         readable, listable = readable_paths()
-        self._try("system calls", self._make_filter)  # libseccomp is found now or never
+        self._try("system calls", self._make_filter)  # now, while libseccomp can still be found
         self._try("private root, no network", enter_private_root, readable)
         self._try("landlock", self._restrict_reading, readable, listable)
         self._try("unprivileged user", _become_nobody, readable)
         self._try("no capabilities", libc.drop_capabilities)
         libc.hide_memory()
-        libc.die_with_parent(signal.SIGKILL)  # which a change of the user takes back
+        libc.die_with_parent(signal.SIGKILL)  # again: changing the user resets it
 
     def lock_child(self, connection: int) -> None:
-        """Take the rest from a child: all open files but its connection, and all system calls but a few."""
+        """Take away the rest: all open files but the connection, and all system calls but a few."""
         libc.die_with_parent(signal.SIGKILL)
         for stream in (0, 1, 2):
             os.dup2(self._null, stream)

@@ -1,7 +1,7 @@
-"""What the reward worker, the server and the children say to each other.
+"""Messages between the reward worker, the server and the children.
 
-Towards the children goes what the reward worker knows, pickled. What comes back is untrusted, and never unpickled:
-MessagePack of fixed fields and bounded size, checked against the types below.
+Messages towards the children are pickled. Whatever comes back is untrusted and never unpickled: it is MessagePack with
+fixed fields and bounded size, checked against the types below.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Started(msgspec.Struct, tag=True, frozen=True):
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """A layer of the lock-down, and if it is missing why."""
+    """A layer of the lock-down, and why it is missing if it is."""
 
     name: str
     present: bool
@@ -62,7 +62,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class LoadedRoute(msgspec.Struct, frozen=True):
-    """A route's verifier: the error if it cannot be loaded, and whether a response may leave traces in it."""
+    """What the server knows of a route: why its verifier cannot be loaded, and whether responses may leave traces."""
 
     error: str | None
     keeps_state: bool
@@ -76,7 +76,7 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 
 
 class Born(msgspec.Struct, tag=True, frozen=True):
-    """A child is there; the reward worker's end of its connection comes with the message."""
+    """A child exists; the message carries the reward worker's end of its connection."""
 
     number: int
 
@@ -102,10 +102,10 @@ decode_verdict = _verdicts.decode
 
 
 def frame(payload: bytes) -> bytes:
-    """Put the length before a payload, for a connection that has no other bounds between messages."""
+    """Put the length before a payload: the connection itself has no bounds between messages."""
     return HEADER.pack(len(payload)) + payload
 
 
 def pickled(sent: Setup | Task) -> bytes:
-    """Write what goes towards the server and the children."""
+    """Write a message towards the server or a child."""
     return pickle.dumps(sent, protocol=pickle.HIGHEST_PROTOCOL)

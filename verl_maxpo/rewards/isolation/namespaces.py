@@ -1,4 +1,4 @@
-"""Namespaces: a child sees its own processes only, no network, and of the file system what verifiers read."""
+"""Namespaces: a child sees only its own processes, no network, and only those files that verifiers read."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ROOT = Path("/proc")  # where the new root is put together: a folder that exist
 
 
 def enter_process_namespace() -> int:
-    """Go on as the first process of a new process namespace; all in it die with that one.
+    """Continue as the first process of a new process namespace; when it ends, all processes in it die.
 
-    Whoever may not make one, may in a new user namespace, if the system allows those; OSError if it allows neither.
-    Returns 0 in the new process; in the caller, which stays outside and has nothing to do but wait, its ID.
+    Without the right to make one, try it inside a new user namespace; OSError if the system allows neither.
+    Returns 0 in the new process, and its ID in the caller, which stays outside and only waits.
     """
     try:
         call("unshare", _NEW_PROCESSES)
@@ -36,9 +36,9 @@ def enter_process_namespace() -> int:
 
 
 def enter_private_root(readable: Iterable[Path]) -> None:
-    """Change to a root folder in which there is nothing but what is listed, read-only, and to no network.
+    """Change to a root folder that holds only the listed paths, read-only, and leave the network.
 
-    There is no /proc in it, and System V memory of its own.
+    It has no /proc, and its own System V memory.
 
     Raises:
         OSError: This process may not.

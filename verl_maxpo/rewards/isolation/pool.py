@@ -11,12 +11,7 @@ from collections.abc import Sequence
 from verl_maxpo.rewards.config import PoolLimits
 from verl_maxpo.rewards.isolation.messages import Layer, Setup, Task
 from verl_maxpo.rewards.isolation.processes import Server
-from verl_maxpo.rewards.isolation.supervisor import (
-    Job,
-    Supervisor,
-    VerifierPoolError,
-    VerifierUnavailableError,
-)
+from verl_maxpo.rewards.isolation.supervisor import Job, Supervisor, VerifierPoolError, VerifierUnavailableError
 from verl_maxpo.rewards.result import VerifierResult
 from verl_maxpo.rewards.routing import Route
 
@@ -26,8 +21,8 @@ __all__ = ["Task", "VerifierPool", "VerifierPoolError", "VerifierUnavailableErro
 class VerifierPool:
     """A pool of locked-down children; its processes start with the first response.
 
-    Safe to use from any event loop and thread. A response whose process is killed, stopped or dies is verified again,
-    up to the counts in :mod:`.supervisor`; only then is its status ``timeout`` or ``crash``.
+    Safe to use from any event loop and thread. A response whose process dies or is stopped is verified again; only
+    after :data:`.supervisor.ATTEMPTS` is its status ``timeout`` or ``crash``.
 
     Args:
         routes: The verifiers, and their options, to load before the children are locked down.
@@ -47,7 +42,7 @@ class VerifierPool:
 
         Raises:
             VerifierUnavailableError: The verifier cannot be loaded.
-            VerifierPoolError: There was no process to be had for a long time, or the pool was closed meanwhile.
+            VerifierPoolError: No process could be started for a long time, or the pool was closed meanwhile.
         """
         job = Job(next(self._numbers), task)
         self._running().submit(job)
@@ -69,7 +64,7 @@ class VerifierPool:
 
 
 def probe_layers() -> list[Layer]:
-    """Return the layers of the lock-down, and which are missing here, by locking down a process.
+    """Lock a process down, and return the layers, in place or missing here.
 
     Raises:
         ServerError: No process could be locked down.

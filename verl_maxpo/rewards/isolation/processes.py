@@ -25,7 +25,7 @@ START_S, FORK_S, END_S = 600.0, 60.0, 1.0
 #: Multiples of the time limit after which a child is killed that does nothing, and one that waits for a core.
 IDLE_LIMITS, WALL_LIMITS = 5.0, 60.0
 
-#: What of the environment the server is given; no token or key is ever in its memory.
+#: Prefixes of the environment variables that the server gets; no token or key is ever in its memory.
 ENVIRONMENT = (
     "PATH", "HOME", "USER", "LANG", "LC_", "TZ", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX",
     "XDG_", "OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "TOKENIZERS_", "HF_HOME", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE",
@@ -49,7 +49,7 @@ class End(Enum):
     """Why a child came to its end without a verdict."""
 
     DIED = "died"
-    MISBEHAVED = "sent what is no verdict"
+    MISBEHAVED = "sent something other than a verdict"
     CPU_TIME = "used up its CPU time"
     NO_PROGRESS = "did nothing"
     STOPPED = "was stopped from outside"
@@ -147,7 +147,7 @@ class Server:
         for waiting in everyone:
             if not waiting.done():
                 waiting.set_exception(ServerError("the server of verifiers has died"))
-                waiting.exception()  # whoever waits sees it; it is nobody's fault if nobody does
+                waiting.exception()  # counts as seen, in case nobody waits
 
     def _end_launcher(self) -> None:
         """Wait for the launcher, which ends after the server and reaps it, unless somebody has stopped it too."""
@@ -191,7 +191,7 @@ class Server:
     def _receive_child(self, number: int, connection: socket.socket) -> None:
         birth = self._births.get(number)
         if birth is None or birth.done():
-            connection.close()  # nobody waits any more: the child ends when it sees that
+            connection.close()  # nobody waits any more: the child sees it and ends
             return
         birth.set_result(Child(connection))
 
@@ -199,7 +199,7 @@ class Server:
 class Child(asyncio.Protocol):
     """A child process and the private connection to it.
 
-    Whatever comes from a child when none is asked for, is too long or no verdict, ends it.
+    A child that answers unasked, too long or with anything but a verdict is killed.
 
     Attributes:
         served: Responses that it has verified.
@@ -217,12 +217,12 @@ class Child(asyncio.Protocol):
         self._watch = _Watch(self._process)
 
     async def is_locked_down(self) -> bool:
-        """Wait for its first word, which it says when it is locked down."""
+        """Wait for its first, empty message, which says that it is locked down."""
         await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=self._connection)
         return await self._answer == b""
 
     async def verify(self, task: bytes) -> VerifierResult | End:
-        """Give it a task, and wait for the verdict or its end."""
+        """Give it a task and wait for the verdict, or for its end."""
         if self.ended or self._transport is None:
             return self.ended or End.DIED
         self._answer = asyncio.get_running_loop().create_future()
@@ -233,14 +233,14 @@ class Child(asyncio.Protocol):
             return answer
         try:
             result = messages.decode_verdict(answer)
-        except msgspec.DecodeError:  # ValidationError included: a wrong type, or a score that is none
+        except msgspec.DecodeError:  # includes ValidationError: a wrong type, or a score out of range
             self._end(End.MISBEHAVED)
             return End.MISBEHAVED
         self.served += 1
         return result
 
     def check(self, seconds: float, limit: float) -> None:
-        """Look after so many seconds whether it keeps to its limits, if it is at work."""
+        """If it is at work, check its limits, this many seconds after the last check."""
         if not self.ended and not self._answer.done() and (end := self._watch.look(seconds, limit)):
             self._end(end)
 
@@ -269,7 +269,7 @@ class Child(asyncio.Protocol):
             _resolve(self._answer, answer)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Note that it has died, or closed its connection, which is as good."""
+        """Note that it has died, or closed its connection, which counts as much."""
         self._end(End.DIED)
 
     def _end(self, end: End) -> None:
@@ -283,9 +283,9 @@ class Child(asyncio.Protocol):
 
 
 class _Watch:
-    """Compares what a child does with its limits, at every tick of the supervisor's clock.
+    """Compares what a child does with its limits, at every tick of the supervisor.
 
-    Counting ticks rather than reading a clock: if everything was stopped for a while, that is one tick.
+    It counts ticks instead of reading a clock: a pause of the whole machine is one tick.
     """
 
     def __init__(self, process: psutil.Process | None) -> None:
@@ -293,19 +293,19 @@ class _Watch:
         self.start()
 
     def start(self) -> None:
-        """Begin anew, with a response."""
+        """Begin with a new response."""
         self._cpu_at_start: float | None = None
         self._cpu_before = self._idle = self._waited = 0.0
 
     def look(self, seconds: float, limit: float) -> End | None:
-        """Return why to end it now, if at all."""
+        """Return why to kill the child now, None to let it go on."""
         if self._process is None:
             return None
         try:
             with self._process.oneshot():
                 status, times = self._process.status(), self._process.cpu_times()
         except psutil.Error:
-            return None  # it is gone, as its connection will tell
+            return None  # it is gone, and its connection will say so
         if status in _STOPPED:
             return End.STOPPED
         cpu = times.user + times.system
@@ -328,7 +328,7 @@ def _pid_of_peer(connection: socket.socket) -> int:
 
 
 def _process(pid: int | None) -> psutil.Process | None:
-    """Return a process by its ID, in a form that the ID's next owner is not mistaken for."""
+    """Return a process by its ID, in a form that psutil never confuses with a later process of the same ID."""
     try:
         return psutil.Process(pid) if pid else None
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""The process that has the verifiers loaded, locks itself down and forks a child whenever it is asked to.
+"""The process that loads the verifiers, locks itself down and forks a child whenever it is asked to.
 
 It reads nothing that a child has written. If it dies, so do its children, and if the reward worker dies, so does it.
 """
@@ -23,7 +23,7 @@ from verl_maxpo.rewards.routing import Route
 
 
 def main(descriptor: int) -> None:
-    """Start: as the first process of a namespace of its own where that is possible, while this one waits for it."""
+    """Run the server, if possible as the first process of its own namespace, while this process waits for it."""
     die_with_parent(signal.SIGKILL)
     control = socket.socket(fileno=descriptor)
     setup: Setup = pickle.loads(control.recv(MAX_MESSAGE))
@@ -55,7 +55,7 @@ class ForkServer:
         self._lockdown.lock_server()
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes children that have ended
         gc.collect()
-        gc.freeze()  # what is there now, children share rather than copy
+        gc.freeze()  # children share what exists now instead of copying it
         warnings.filterwarnings("ignore", "This process.*multi-threaded", DeprecationWarning)  # threads of libraries
         _send(control, messages.Ready(routes, [layer, *self._lockdown.layers]))
 
@@ -84,7 +84,7 @@ class ForkServer:
 
 
 def _load(route: Route) -> LoadedRoute:
-    """Load a verifier and what it says of itself, see :class:`.result.Verifier`."""
+    """Load a verifier and what it says about itself, see :class:`.result.Verifier`."""
     try:
         load_verifier(route.verifier)
         module = verifier_module(route.verifier)

@@ -1,7 +1,7 @@
-"""Gives each response to a child, and judges what becomes of it.
+"""Gives each response to a child, and decides what becomes of it.
 
-There is a slot for each child, and a task of asyncio for each slot. All of them run in one thread with an event loop of
-its own, so that a pool serves callers of any event loop, and goes on watching its children while those are busy.
+Each child has a slot, and each slot is an asyncio task. All of them run in one thread with its own event loop, so that
+a pool serves callers from any event loop and keeps watching its children while the callers are busy.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from verl_maxpo.rewards.routing import Route
 
 logger = logging.getLogger(__name__)
 
-#: A child is replaced after each response that may leave traces, and after so many in any case: fewer would cost the
-#: verifiers' caches of what they have parsed.
+#: A child is replaced after each response that may leave traces, and after this many in any case. With fewer, the
+#: verifiers' caches of parsed answers would often be lost.
 RESPONSES_PER_CHILD = 2000
 
-#: Seconds without a child to be had after which the responses that wait get an error.
+#: Seconds without a new child after which waiting responses get an error.
 PATIENCE_S = 60.0
 
 #: How often a response is tried, by how its process ended.
@@ -82,7 +82,7 @@ class Supervisor:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Put a response into the queue; from any thread.
+        """Put a response into the queue. Call it from any thread.
 
         Raises:
             VerifierPoolError: It is stopped.
@@ -93,7 +93,7 @@ class Supervisor:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, job)
 
     def stop(self) -> None:
-        """Kill the children and fail what waits; from any other thread."""
+        """Kill the children and fail what waits. Call it from another thread."""
         with self._lock:
             if self._open:
                 self._loop.call_soon_threadsafe(self._stopped.set)
@@ -108,7 +108,7 @@ class Supervisor:
             self._fail_all(VerifierPoolError("the pool of verifiers was closed" + (f": {error!r}" if error else "")))
 
     async def _work(self) -> BaseException | None:
-        """Run until stopped; returns an error in here, which would be a bug, so that nothing waits for ever."""
+        """Run until stopped. Returns an error raised in here, which would be a bug, so that nothing waits forever."""
         parts = [self._stopped.wait(), self._watch(), *(self._slot() for _ in range(self._limits.workers))]
         tasks = [asyncio.ensure_future(part) for part in parts]
         done, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +144,7 @@ class Supervisor:
                 child = await self._new_child()
 
     async def _verify(self, job: Job, child: Child) -> None:
-        """Have a child verify a response; if it may not verify another, it has ended afterwards."""
+        """Have a child verify a response; afterwards, kill the child if it may not verify another."""
         try:
             task = frame(pickled(job.task))
         except Exception as error:
@@ -179,13 +179,13 @@ class Supervisor:
         return error is None
 
     def _loaded(self, route: Route) -> LoadedRoute:
-        """Return what the server knows of a route; one that it was not told of is loaded by the child."""
+        """Return what the server knows about a route; a child loads the verifier of an unknown route itself."""
         if self._server is None or route not in self._routes:
             return LoadedRoute(None, keeps_state=True)
         return self._server.routes[self._routes.index(route)]
 
     async def _new_child(self) -> Child:
-        """Get a child, and keep on trying; what waits for one gets an error when that has taken too long."""
+        """Get a child, and keep trying; waiting responses get an error when that takes too long."""
         while True:
             try:
                 child = await (await self._running_server()).fork()

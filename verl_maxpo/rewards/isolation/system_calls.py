@@ -30,7 +30,7 @@ ALLOWED_CALLS = (
     "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
     # time and chance
     "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getrandom",
-    # what it is
+    # facts about itself
     "getpid", "getppid", "gettid", "getuid", "geteuid", "getgid", "getegid", "getrusage", "times", "uname", "sysinfo",
     "getrlimit", "getcpu", "arch_prctl",
     "exit", "exit_group",
@@ -42,7 +42,7 @@ class _Program(ctypes.Structure):
 
 
 class CallFilter:
-    """The filter, compiled once; what it does not allow fails with EACCES.
+    """The filter, compiled once; any call that it does not allow fails with EACCES.
 
     Raises:
         OSError: No libseccomp here.
@@ -59,7 +59,7 @@ class CallFilter:
             self._code = file.read()
 
     def apply(self) -> None:
-        """Hold this process to it, for good."""
+        """Apply it to this process, for good."""
         libc.gain_no_privileges()
         program = _Program(len(self._code) // _INSTRUCTION_SIZE, self._code)
         libc.call("prctl", _PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0)
