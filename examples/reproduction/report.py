@@ -129,10 +129,7 @@ def both_choices_table(studies: Iterable[str]) -> str:
     head = ["method"]
     for target, (first, *others) in CHOICES.items():
         head += [f"tuned for @{target}: @{first}", *[f"@{k}" for k in others], f"lead at @{target} [95%]"]
-    rows: list[list[object]] = []
-    for study in with_results(studies):
-        rows.append([f"*{MODELS[study]}*", *[""] * (len(head) - 1)])
-        rows += [both_choices(study, method) for method in main_methods(study, compare(study))]
+    rows = [row for study in with_results(studies) for row in both_choices(study)]
     return table(head, rows)
 
 
@@ -141,14 +138,20 @@ def with_results(studies: Iterable[str]) -> list[str]:
     return [study for study in studies if study in STUDIES and any(pool.runs for pool in pools(study))]
 
 
-def both_choices(study: str, method: str) -> list[object]:
-    """Return the row of a method: its results and its lead when tuned for pass@8, then when tuned for pass@1."""
-    row: list[object] = [label_of(method)]
+def both_choices(study: str) -> list[list[object]]:
+    """Return the rows of a study: its name with the seeds of the leads, then each method, tuned for each k."""
+    methods = main_methods(study, compare(study))
+    rows: list[list[object]] = [[f"*{MODELS[study]}*"], *[[label_of(method)] for method in methods]]
     for target, ks in CHOICES.items():
-        row += [number(compare(study, target).sample(method, k, "best").mean) for k in ks]
-        lead = _lead_where_tuned(study, method, target)
-        row.append(f"{lead} ({plural(lead.runs, 'seed')})" if lead else "")
-    return row
+        leads = [_lead_where_tuned(study, method, target) for method in methods]
+        rows[0] += [""] * len(ks) + [_seeds([lead.runs for lead in leads if lead])]
+        for row, method, lead in zip(rows[1:], methods, leads, strict=True):
+            row += [number(compare(study, target).sample(method, k, "best").mean) for k in ks] + [lead or ""]
+    return rows
+
+
+def _seeds(runs: Sequence[int]) -> str:
+    return plural("-".join(map(str, dict.fromkeys((min(runs), max(runs))))), "seed") if runs else ""
 
 
 def in_words() -> str:
