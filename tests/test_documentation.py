@@ -25,6 +25,13 @@ def test_links_to_files_lead_somewhere(page: str) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", pages())
+def test_lists_follow_a_blank_line(page: str) -> None:
+    """In the site they would be part of the paragraph, though not on GitHub."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.DOTALL)
+    assert not re.findall(r"^(?![-*] |[|#<]|\d+\. | )(.+)\n(?:[-*]|\d+\.) ", text, re.MULTILINE)
+
+
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 
