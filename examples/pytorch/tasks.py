@@ -64,7 +64,7 @@ class Task:
     reward: Callable[[Any, str], float]
     length: int
     graded: bool = False
-    likelihoods: Callable[[Sequence[Any]], list[float]] = lambda question: [1.0]
+    likelihoods: Callable[[Any], list[float]] = lambda question: [1.0]
     answer: Callable[[Any, str], Hashable] = lambda problem, response: response
     liked: Callable[[str], bool] | None = None
 

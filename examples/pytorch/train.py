@@ -15,7 +15,7 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,7 +195,8 @@ class Trainer:
         rewards = [self.worth(problem, text) for text in texts]
         if by == "vote":
             return rewards, [None if text is None else self.task.answer(problem, text) for text in texts]
-        liked = [text is not None and by == "judge" and self.task.liked(text) for text in texts]
+        likes = self.task.liked if by == "judge" else None
+        liked = [text is not None and likes is not None and likes(text) for text in texts]
         biased = [r + JUDGE_BIAS * one for r, one in zip(rewards, liked, strict=True)]
         return rewards, [score + noise.gauss(0, JUDGE_NOISE) for score in biased]
 
@@ -256,14 +257,14 @@ class Trainer:
 
     def deployed(self, given: list[tuple[Sequence[Problem], list[str | None]]]) -> dict[str, list[float]]:
         """Estimate what a judge or a vote keeps of 4 and 8 responses to each held-out prompt."""
-        by, name, rule = self.args.deployed, "selected", selected_at_k
-        if by == "vote":
-            name, rule = "maj", maj_at_k
+        by = self.args.deployed
+        rule: Callable[..., Tensor] = maj_at_k if by == "vote" else selected_at_k
         rows = [(problem, texts, i) for i, (question, texts) in enumerate(given) for problem in question]
         scored = [self.scored(problem, texts, by, random.Random(i)) for problem, texts, i in rows]  # one noise a prompt
         rewards, chosen = map(list, zip(*scored, strict=True))
         weights = torch.tensor([weight for question, _ in given for weight in self.task.likelihoods(question)])
         prompts = torch.tensor([i for _, _, i in rows])
+        name = "maj" if by == "vote" else "selected"
         values = {f"{name}@{k}": rule(rewards, chosen, k) * weights for k in (4, 8)}
         sums = {key: torch.zeros(len(given)).index_add(0, prompts, one) for key, one in values.items()}
         return {key: [round(value, 4) for value in one.tolist()] for key, one in sums.items()}
