@@ -12,30 +12,44 @@ from typing import NamedTuple
 
 LONGEST = 4000  # of a statement; a longer one is too long for an answer
 LONGEST_ENDS = 100_000, 10_000  # in which "answer is" and the last statement are looked for
+_SHORT_END = 300  # in which, with the sentence that it begins in, the last statement is looked for first
 _THOUGHT = re.compile(
     r"[<\[◁](?i:/(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)[>\]▷]|\|end_of_thought\|>|\|channel\|>final<\|message\|>)"
 )
-_BRACES = re.compile(
-    r"[\\{}](?:(?<=\\)(?:(?P<box>boxed|fbox)\s*\{|(?:boxed|fbox)(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80})"
-    r"|[{}\\](?!boxed|fbox)(?:\\[{}\\](?!boxed|fbox))*)|(?<=\{)\{*|(?<=\}))"  # one class begins it: it is found faster
-)
+_THOUGHT_SIGNS = ("</", "[/", "<|", "◁")  # one of these begins it
+_BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*(?P<brace>\{)|(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80}))")
+_BRACE = re.compile(r"[\\{}](?:(?<=\\)[\\{}]|(?<=[{}]))")  # one class begins it: it is found faster
 # What may stand between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
 _JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?")
 _LONGEST_JOINT = 40
+# Words that a mark begins with or consists of.
+_MARK_WORDS = (
+    "answer",
+    "option",
+    "choice",
+    "antwort",
+    "réponse",
+    "reponse",
+    "respuesta",
+    "ответ",
+    "答案",
+    "答え",
+    "####",
+)
 _MARK = re.compile(
-    r"(?:(?<![A-Za-z])(?:answers?|(?:correct|right|best)\ (?:option|choice)|antwort|r[ée]ponse|respuesta|ответ)"
-    r"(?![A-Za-z])|答案|答え)[*_`]*[ \t]*"
+    r"(?:(?<![A-Za-z])(?:answers?|antwort|r[ée]ponse|respuesta|ответ)(?![A-Za-z])|答案|答え"
+    r"|(?:(?<=(?<![A-Za-z])correct\ )|(?<=(?<![A-Za-z])right\ )|(?<=(?<![A-Za-z])best\ ))(?:option|choice)(?![A-Za-z]))"
+    r"[*_`]*[ \t]*"
     r"(?:(?:(?:is|are|would\ be|equals|ist|est|es)(?![A-Za-z'’])|[:：=是为は])[*_`]*[ \t]*)+"
     r"(?!(?:correct|right)\b)"
-    r"|^[#>*_ \t]*(?:(?:the|my|final|correct)[ \t]+)*answers?[*_ \t]*$"
+    r"|(?P<alone>answers?[*_ \t]*$)"
     r"|^####(?=[ \t]*[-+$\\.0-9(])[ \t]*",
     re.IGNORECASE | re.MULTILINE,
 )
+_BEFORE_ALONE = re.compile(r"^[#>*_ \t]*(?:(?:the|my|final|correct)[ \t]+)*\Z", re.IGNORECASE | re.MULTILINE)
 _ANNOUNCES = re.compile(r"(?:(?:given by|as follows|the following|below)\b)?[\W_]*", re.IGNORECASE)
 _MARKDOWN = re.compile(r"(?<![\w)])(\*\*\*|\*\*|__|\*|`)(?=[^\s*_`])((?:(?!\1)[^\n]){1,300})\1(?!\w)")
-_LINE_START = re.compile(
-    r"(?<=\n)(?:[ \t]*(?:[#>*•]+|[-+](?=[ \t]+[^\s0-9.$(\\])|\(?[0-9]{1,2}[.)](?=[ \t]+\S))[ \t]+)+"
-)
+_LINE_START = re.compile(r"\n(?:[ \t]*(?:[#>*•]+|[-+](?=[ \t]+[^\s0-9.$(\\])|\(?[0-9]{1,2}[.)](?=[ \t]+\S))[ \t]+)+")
 _DISPLAY = re.compile(r"(?:\$\$|\\\[)(?:[^$\\]|\\(?![][])){1,500}(?:\$\$|\\\])")
 _NOISE = re.compile(r"\\(?:blacksquare|square|Box|qed|checkmark)(?![A-Za-z])|[■□∎✓✔✅]|<\|\w{1,40}\|>")
 # A dollar sign opens a formula if the formula touches it, or if there is a space inside both; else it is a currency.
@@ -44,7 +58,7 @@ _FORMULA = (
     r"|\\\((?:[^\\\n]|\\(?![()])){1,500}\\\)|\\\[(?:[^\\\n]|\\(?![][])){1,500}\\\]"
 )
 _IN_FORMULA = re.compile(_FORMULA)
-_SENTENCE = re.compile(rf"(?:{_FORMULA}|(?!\.(?:\s+(?![a-z])|$)|!(?:\s+[A-Z]|$)|。)[^\n])+")
+_SENTENCE = re.compile(rf"(?:[^\n\\$.!。]+|{_FORMULA}|(?!\.(?:\s+(?![a-z])|$)|!(?:\s+[A-Z]|$)|。)[^\n])+")
 _VALUE = re.compile(r"\\(?!f?boxed)|[0-9$π√∞½⅓⅔¼¾]")
 _IS = re.compile(
     r"(?<![A-Za-z\\])(?:is|are|was|were|be|equals?|gives?|gets?|got|obtain|have|has|had|makes?|yields?|becomes?|conclude)"
@@ -78,7 +92,7 @@ def candidates(response: str) -> Iterator[Found]:
     if (box := last_boxed(text)) is not None:
         yield Found("box", box)
     end = text[-LONGEST_ENDS[0] :]
-    if (mark := last_match(_MARK, end)) and (line := line_from(end, mark.end())):
+    if (mark := _last_mark(end)) and (line := line_from(end, mark.end())):
         yield Found("line", line)
     if tagged:
         yield Found("tag", " ".join(tagged.split()))
@@ -102,9 +116,23 @@ def stated_after(mark: re.Pattern[str], text: str) -> str | None:
 
 def after_thinking(response: str) -> str:
     """Return what follows the last end of the model's thinking, or all of it if nothing does."""
+    if not any(sign in response for sign in _THOUGHT_SIGNS):
+        return response
     thought = last_match(_THOUGHT, response)
     rest = response[thought.end() :] if thought else ""
     return rest if rest.strip() else response
+
+
+def _last_mark(text: str) -> re.Match[str] | None:
+    """Return the last "answer is" or the like, found by its words from the end, as the expression alone is slow."""
+    lower = text.replace("İ", "I").lower()  # as long as the text
+    found = {word: lower.rfind(word) for word in _MARK_WORDS}
+    while (start := max(found.values())) >= 0:
+        mark = _MARK.match(text, start)
+        if mark and (not mark["alone"] or _BEFORE_ALONE.search(text, max(start - 40, 0), start)):
+            return mark
+        found = {word: lower.rfind(word, 0, at) if at == start else at for word, at in found.items()}
+    return None
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
@@ -118,29 +146,31 @@ def last_boxed(text: str) -> str | None:
     Of nested boxes the innermost counts. Boxes joined by a comma, "and" or "or" are one answer: ``\boxed{1} and
     \boxed{2}`` gives ``1, 2``, which is right for a set of two only.
     """
-    boxes = _boxes(text)
-    first = len(boxes) - 1
-    while first > 0 and _JOINT.fullmatch(text[boxes[first - 1][1] + 1 : boxes[first][0]][: _LONGEST_JOINT + 1]):
-        first -= 1
-    return ", ".join(text[start:end] for start, end in boxes[first:]) if boxes else None
+    contents: list[str] = []
+    last = 0
+    for start, end in _boxes_from_end(text):
+        if contents and not (last - end <= _LONGEST_JOINT and _JOINT.fullmatch(text, end + 1, last)):
+            break
+        contents.append(text[start:end])
+        last = start
+    return ", ".join(reversed(contents)) if contents else None
 
 
-def _boxes(text: str) -> list[tuple[int, int]]:
-    """Return where the contents of the innermost balanced boxes begin and end, in order."""
-    open_braces: list[int | None] = []  # where the content begins, None for a brace that opens no box
-    boxes: list[tuple[int, int]] = []
-    for match in _BRACES.finditer(text):
-        if match["box"]:
-            open_braces.append(match.end())
-        elif match["bare"]:
-            boxes.append(match.span("bare"))
-        elif match[0][0] == "{":
-            open_braces += [None] * len(match[0])
-        elif match[0] == "}" and open_braces:
-            start = open_braces.pop()
-            if start is not None and not (boxes and boxes[-1][0] > start):
-                boxes.append((start, match.start()))
-    return boxes
+def _boxes_from_end(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the contents of the innermost balanced boxes begin and end, the last first."""
+    closing: list[int] = []  # braces that close what opens before them, the nearest last
+    right = inner = len(text)
+    for box in reversed([*_BOX.finditer(text)]):
+        for at in reversed([brace.start() for brace in _BRACE.finditer(text, box.end(), right)]):
+            if text[at] == "}":
+                closing.append(at)
+            elif text[at] == "{" and closing:
+                closing.pop()
+        right = box.start()
+        start, end = box.span("bare") if box["bare"] else (box.end(), closing.pop() if closing else len(text) + 1)
+        if end <= inner:
+            yield start, end
+            inner = start
 
 
 def last_tag(text: str, tag: str) -> str | None:
@@ -159,17 +189,18 @@ def line_from(text: str, start: int) -> str:
 
 def _last_statement(text: str) -> str | None:
     """Return the last sentence that has a formula or a number."""
-    tail = text[-LONGEST_ENDS[1] :]
-    sentences = _SENTENCE.findall(_undressed(f"\n{tail}"))
-    if len(text) > len(tail):
-        del sentences[:1]  # it may have begun before
-    return next((sentence.strip() for sentence in reversed(sentences) if _VALUE.search(sentence)), None)
+    near = max(text.rfind(end, -LONGEST_ENDS[1], -_SHORT_END) for end in ("\n", ". "))
+    for start in (near, max(len(text) - LONGEST_ENDS[1], 0)):
+        sentences = _SENTENCE.findall(_undressed(f"\n{text[start:]}"))[start != 0 :]  # the first may be cut
+        if found := next((sentence.strip() for sentence in reversed(sentences) if _VALUE.search(sentence)), None):
+            return found
+    return None
 
 
 def _undressed(text: str) -> str:
     """Return a text without Markdown, with each displayed formula on one line."""
     text = _DISPLAY.sub(lambda block: " ".join(block[0].split()), text)
-    return _MARKDOWN.sub(lambda mark: mark[2], _NOISE.sub("", _LINE_START.sub("", text)))
+    return _MARKDOWN.sub(lambda mark: mark[2], _NOISE.sub("", _LINE_START.sub("\n", text)))
 
 
 def statement(sentence: str, *, first: bool) -> str:

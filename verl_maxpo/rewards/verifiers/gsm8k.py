@@ -23,7 +23,7 @@ MAX_LENGTH = 200
 
 keeps_state = False  # one response does not change the verdict on the next
 
-_MARK = re.compile(r"(?<!#)####(?!#)[ \t]*:?")
+_MARK = re.compile(r"####(?<!#####)(?!#)[ \t]*:?")
 _CALCULATOR = re.compile(r"<<[^<>]*>>")  # "9*2 = <<9*2=18>>18", as the data set's solutions have it
 
 

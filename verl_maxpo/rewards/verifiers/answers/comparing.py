@@ -99,13 +99,12 @@ def _same_kind(gold: Answer, answer: Answer) -> bool:
 
 def _same_measure(gold: Answer, answer: Answer) -> bool:
     """Compare two numbers, of which the gold one may have a percent sign that the other leaves out."""
-    values = [_share(answer), _share(replace(answer, percent=answer.percent or gold.percent))]
-    return any(same_number(_share(gold), value) for value in values)
+    signs = {answer.percent, answer.percent or gold.percent}
+    return any(same_number(_share(gold.value, gold.percent), _share(answer.value, sign)) for sign in signs)
 
 
-def _share(answer: Answer) -> Number:
-    number: Number = answer.value
-    return replace(number, value=number.value / 100) if answer.percent else number
+def _share(number: Number, percent: bool) -> Number:
+    return replace(number, value=number.value / 100) if percent else number
 
 
 def same_number(gold: Number, answer: Number) -> bool:

@@ -11,15 +11,14 @@ MAX_EXPONENT = 300
 
 _INTEGER = r"[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,3}(?:[ '][0-9]{3})+|[0-9]+"
 _DECIMAL = rf"(?:(?:{_INTEGER})(?:\.[0-9]*)?|\.[0-9]+)"
-_POWER = r"10\s*\^\s*(?:\{{\s*(?P<{0}braced>[-+]?[0-9]{{1,4}})\s*\}}|(?P<{0}bare>[-+]?[0-9]{{1,4}}))"
 _NUMERAL = re.compile(
     rf"""(?P<sign>[-+]?)\s*(?:
       (?:(?P<whole>{_INTEGER})\s*(?=\\frac))?\\frac\s*\{{\s*(?P<top>[-+]?\s*{_DECIMAL})\s*\}}\s*
         \{{\s*(?P<bottom>[-+]?\s*{_DECIMAL})\s*\}}
     | (?:(?P<mixed>[0-9]+)\s+)?(?P<over>{_DECIMAL})\s*/\s*(?P<under>{_DECIMAL})
     | (?P<mantissa>{_DECIMAL})(?:[eE](?P<e>[-+]?[0-9]{{1,4}}))?
-    | (?P<factor>{_DECIMAL})\s*(?:\\times|\\cdot|x)\s*{_POWER.format("times")}
-    | {_POWER.format("lone")}
+    | (?:(?P<factor>{_DECIMAL})\s*(?:\\times|\\cdot|x)\s*)?10\s*\^\s*
+        (?:\{{\s*(?P<braced>[-+]?[0-9]{{1,4}})\s*\}}|(?P<bare>[-+]?[0-9]{{1,4}}))
     )""",
     re.VERBOSE,
 )
@@ -33,6 +32,7 @@ _RECURRING = re.compile(
 _ELLIPSIS = re.compile(r"(?P<sign>[-+]?)\s*(?P<whole>[0-9]{0,15})\.(?P<digits>[0-9]{3,30})\s*(?:\\ldots|\.\.\.+)")
 _PERIOD = re.compile(r"(?P<fixed>[0-9]*?)(?P<period>[0-9]+?)(?P=period)+")
 
+_SEPARATORS = str.maketrans("", "", ", '")
 _ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
     " eighteen nineteen"
@@ -67,19 +67,21 @@ def _numeral(match: re.Match[str]) -> Number | None:
     if match["top"] or match["over"]:
         return _fraction(match)
     text = match["mantissa"] or match["factor"] or "1"
-    exponents = ("e", "timesbraced", "timesbare", "lonebraced", "lonebare")
-    exponent = int(next((match[name] for name in exponents if match[name]), "0"))
+    value, exponent = _decimal(text), int(match["e"] or match["braced"] or match["bare"] or 0)
     if abs(exponent) > MAX_EXPONENT:
         return None
-    return Number(_signed(match, _decimal(text) * Fraction(10) ** exponent), "." in text)
+    return Number(_signed(match, value * Fraction(10) ** exponent if exponent else value), "." in text)
 
 
 def _fraction(match: re.Match[str]) -> Number | None:
     names = ("whole", "top", "bottom") if match["top"] else ("mixed", "over", "under")
     whole, numerator, denominator = (_decimal(match[name] or "0") for name in names)
-    if not denominator or (whole and numerator / denominator <= 0):
+    if not denominator:
         return None
-    return Number(_signed(match, whole + numerator / denominator))
+    value = numerator / denominator
+    if whole and value <= 0:
+        return None
+    return Number(_signed(match, whole + value if whole else value))
 
 
 def _signed(match: re.Match[str], value: Fraction) -> Fraction:
@@ -87,7 +89,9 @@ def _signed(match: re.Match[str], value: Fraction) -> Fraction:
 
 
 def _decimal(text: str) -> Fraction:
-    return Fraction(re.sub("[, ']", "", text).rstrip(".") or "0")
+    whole, _, places = text.translate(_SEPARATORS).partition(".")
+    value = Fraction(int(whole + places or "0"))
+    return value / 10 ** len(places) if places else value
 
 
 def _recurring(text: str) -> Number | None:
