@@ -19,8 +19,8 @@ _THOUGHT = re.compile(
 _THOUGHT_SIGNS = ("</", "[/", "<|", "◁")  # one of these begins it
 _BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*(?P<brace>\{)|(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80}))")
 _BRACE = re.compile(r"[\\{}](?:(?<=\\)[\\{}]|(?<=[{}]))")  # one class begins it: it is found faster
-# What may stand between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
-_JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?")
+# What stands between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
+_JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?\Z")
 _LONGEST_JOINT = 40
 # Words that a mark begins with or consists of.
 _MARK_WORDS = (
@@ -147,20 +147,13 @@ def last_boxed(text: str) -> str | None:
     \boxed{2}`` gives ``1, 2``, which is right for a set of two only.
     """
     contents: list[str] = []
-    last = 0
-    for start, end in _boxes_from_end(text):
-        if contents and not (last - end <= _LONGEST_JOINT and _JOINT.fullmatch(text, end + 1, last)):
-            break
-        contents.append(text[start:end])
-        last = start
-    return ", ".join(reversed(contents)) if contents else None
-
-
-def _boxes_from_end(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where the contents of the innermost balanced boxes begin and end, the last first."""
     closing: list[int] = []  # braces that close what opens before them, the nearest last
-    right = inner = len(text)
-    for box in reversed([*_BOX.finditer(text)]):
+    final = text.rfind("}")
+    right = last = len(text)  # where the last box begins, and the content of the last one that counts
+    for box in reversed([box for box in _BOX.finditer(text) if box["bare"] or box.end() <= final]):
+        joint = _JOINT.search(text, max(last - _LONGEST_JOINT, 0), last) if contents else None
+        if contents and not joint:
+            break
         for at in reversed([brace.start() for brace in _BRACE.finditer(text, box.end(), right)]):
             if text[at] == "}":
                 closing.append(at)
@@ -168,9 +161,12 @@ def _boxes_from_end(text: str) -> Iterator[tuple[int, int]]:
                 closing.pop()
         right = box.start()
         start, end = box.span("bare") if box["bare"] else (box.end(), closing.pop() if closing else len(text) + 1)
-        if end <= inner:
-            yield start, end
-            inner = start
+        if joint and end < joint.start() - 1:
+            break
+        if end <= last:
+            contents.append(text[start:end])
+            last = start
+    return ", ".join(reversed(contents)) if contents else None
 
 
 def last_tag(text: str, tag: str) -> str | None:
@@ -200,7 +196,8 @@ def _last_statement(text: str) -> str | None:
 def _undressed(text: str) -> str:
     """Return a text without Markdown, with each displayed formula on one line."""
     text = _DISPLAY.sub(lambda block: " ".join(block[0].split()), text)
-    return _MARKDOWN.sub(lambda mark: mark[2], _NOISE.sub("", _LINE_START.sub("\n", text)))
+    text = _NOISE.sub("", _LINE_START.sub("\n", text))
+    return _MARKDOWN.sub(lambda mark: mark[2], text) if any(sign in text for sign in "*_`") else text
 
 
 def statement(sentence: str, *, first: bool) -> str:
@@ -208,6 +205,8 @@ def statement(sentence: str, *, first: bool) -> str:
 
     Words around the value go into ``\text``, where the reader of answers judges them; what is denied comes whole.
     """
+    if (word := sentence.removesuffix(".")).isalnum():
+        return word
     if first and (match := _SENTENCE.search(sentence)):
         sentence = match[0]
     sentence = _ASIDE.sub(lambda aside: aside[0] if _DOUBT.search(aside[0]) else "", sentence).strip()
