@@ -219,26 +219,20 @@ def test_a_run_that_would_wait_for_cores_forever_is_an_error(
             startup.check_slots(config)
 
 
-@pytest.mark.parametrize(
-    ("hook", "name", "parameters"),
-    [
-        (startup.check_validated, "validate_config", "config, use_reference_policy, use_critic"),
-        (startup.check_run, "run_ppo", "config, task_runner_class"),
-    ],
-)
+@pytest.mark.parametrize(("name", "parameters"), [door[1:] for door in startup.DOORS])
 def test_both_doors_of_a_run_are_watched(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hook: Any, name: str, parameters: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, parameters: list[str]
 ) -> None:
     checked: list[Any] = []
     monkeypatch.setattr(startup, "check", checked.append)
     module = types.ModuleType("verl.door")
-    exec(f"def {name}({parameters}): return 'done'", module.__dict__)
-    hook(module)
-    assert getattr(module, name)(*parameters.replace("config", "0").split(", ")) == "done"
-    assert checked == ["0"]
+    exec(f"def {name}({', '.join(parameters)}): return 'done'", module.__dict__)
+    startup.check_before(module, name, parameters)
+    assert getattr(module, name)(*range(len(parameters))) == "done"
+    assert checked == [0]
     changed = types.ModuleType("verl.changed")
     exec(f"def {name}(everything): return 'done'", changed.__dict__)
-    hook(changed)
+    startup.check_before(changed, name, parameters)
     assert "verl has changed" in caplog.text
     assert getattr(changed, name)(1) == "done"
 

@@ -23,6 +23,12 @@ from verl_maxpo.messages import did_you_mean, override
 
 logger = logging.getLogger(__name__)
 
+#: The two doors: module, function and parameters.
+DOORS = (
+    ("verl.utils.config", "validate_config", ["config", "use_reference_policy", "use_critic"]),
+    ("verl.trainer.main_ppo", "run_ppo", ["config", "task_runner_class"]),
+)
+
 # CPU slots of Ray that verl 0.9.1 and TransferQueue 0.1 hold for the whole run, and wait for silently and forever. All
 # other actors (reward workers, agent loops, vLLM's servers, the trainer itself) need a free slot only while Ray places
 # them.
@@ -39,21 +45,13 @@ FREE_SLOTS = 1
 @cache
 def register() -> None:
     """Make the checks whenever verl validates a configuration or starts a run; safe to call again."""
-    wrapt.register_post_import_hook(check_validated, "verl.utils.config")
-    wrapt.register_post_import_hook(check_run, "verl.trainer.main_ppo")
+    for module, name, parameters in DOORS:
+        hook = partial(check_before, name=name, parameters=parameters)
+        wrapt.register_post_import_hook(hook, module)
 
 
-def check_validated(module: ModuleType) -> None:
-    """Let ``validate_config`` make the checks first."""
-    _check_before(module, "validate_config", ["config", "use_reference_policy", "use_critic"])
-
-
-def check_run(module: ModuleType) -> None:
-    """Let ``run_ppo`` make the checks first."""
-    _check_before(module, "run_ppo", ["config", "task_runner_class"])
-
-
-def _check_before(module: ModuleType, name: str, parameters: list[str]) -> None:
+def check_before(module: ModuleType, name: str, parameters: list[str]) -> None:
+    """Let a function of verl, which has these parameters, make the checks first."""
     try:
         expect_parameters(module, name, parameters)
     except RuntimeError as error:

@@ -209,6 +209,12 @@ def test_a_function_that_cannot_teach_is_found(check_function, own, body, messag
     assert message in output
 
 
+def test_an_accuracy_that_is_not_a_number_is_found(check_function):
+    status, output = check_function(SCORE + "{'score': 1.0, 'acc': 'yes'}", own=True)
+    assert status == 1
+    assert "crash, ValueError: could not convert string to float: 'yes'" in output
+
+
 def test_what_verls_managers_cannot_use_is_found_and_the_verifier_takes_it(check_function):
     code = "import numpy as np\n" + SCORE + "np.float32(solution_str == ground_truth)"
     assert check_function(code)[0] == 0
@@ -282,10 +288,10 @@ def test_given_responses_are_scored(check_function, tmp_path, own):
     lines = [
         {"index": 2, "response": "2"},
         {"prompt": "question 0", "response": "2"},
-        {"input": "<|user|>question 1<|assistant|>", "output": "2", "gts": "7", "score": 0.0},
+        {"input": "<|user|>question 1<|assistant|>\u2028", "output": "2", "gts": "7", "score": 0.0},
         {"prompt": "question 1", "response": "raise"},
     ]
-    given.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     code = SCORE + "float(solution_str == ground_truth) if solution_str != 'raise' else 1 / 0"
     file = tmp_path / "all.json"
     status, output = check_function(code, "--responses", str(given), "--json", str(file), own=own)
@@ -300,7 +306,11 @@ def test_given_responses_are_scored(check_function, tmp_path, own):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 1: not JSON"),
+        ("{", "given.jsonl: Input data was truncated"),
+        (
+            '{"response": 3}',
+            "got `int` - at `$[0].response` (the first line is $[0])",
+        ),
         ('{"index": 0}', "line 1: expected a text `response`"),
         ('{"index": 9, "response": "1"}', "no row has the index 9"),
         ('{"prompt": "nobody asked", "response": "1"}', "or the prompt 'nobody asked'"),

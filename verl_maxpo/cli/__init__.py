@@ -1,8 +1,8 @@
-"""The command ``verl-maxpo``: one module for each of its commands, imported when it is asked for.
+"""The command ``verl-maxpo``: one module for each of its commands, imported only when needed.
 
 A command's module has a docstring, which ``--help`` shows, ``configure(parser)`` for its arguments, and
-``run(options)``, which returns the exit status: 0, or 1 if something is wrong with what was looked at. It raises
-:class:`~verl_maxpo.cli.common.CommandError` for what it cannot do.
+``run(options)``, which returns the exit status: 0, or 1 if it found something wrong. It raises
+:class:`~verl_maxpo.cli.common.CommandError` if it cannot do what is asked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns 0; 1 if something is wrong with what was looked at; 2 if the arguments cannot be used.
+    Returns 0; 1 if it found something wrong; 2 if the arguments cannot be used.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = next(iter(arguments), "")

@@ -1,13 +1,13 @@
 r"""Try the rewards of a data set before training.
 
-Each gold answer must be verified as correct, and a wrong answer as wrong.
+Each gold answer must be verified as correct, and each wrong answer as wrong.
 
     verl-maxpo check data/gsm8k/train.parquet data/gsm8k/test.parquet
     verl-maxpo check data.parquet --option routes='{my/qa: math}'
 
-A function of yours is tried too, and what it returned is shown. If its file
-has examples(ground_truth, extra_info) -> (right, wrong), it must score these
-two as such; otherwise it gets answers taken from the rows.
+Your own function is tried too. If its file has examples(ground_truth,
+extra_info) -> (right, wrong), it must score these two as right and wrong.
+Otherwise it gets answers taken from the rows, and you see what it returned.
 
     verl-maxpo check data.parquet --option \
         default_verifier='{verifier: python_function, path: f.py, name: f}'
@@ -60,7 +60,7 @@ def configure(parser: ArgumentParser) -> None:
         "--responses",
         type=Path,
         metavar="FILE",
-        help="score these: a dump of verl, or JSON lines with response and the row's index (from 0) or prompt",
+        help="score these: a dump of verl, or JSON lines with a response and the row's index (from 0) or prompt",
     )
     add_json(parser)
 
@@ -99,7 +99,7 @@ def _line(scored: dict[str, Any]) -> str:
 
 
 def _run_config(options: list[str], function: str | None) -> DictConfig:
-    """Return what the options set of a run's configuration."""
+    """Return the part of a run's configuration that the options set."""
     config = OmegaConf.create({"data": {}, "reward": {"reward_kwargs": {}, "custom_reward_function": {}}})
     for key, value in _read(options):
         OmegaConf.update(config, key, value, merge=True, force_add=True)

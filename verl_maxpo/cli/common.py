@@ -18,7 +18,7 @@ class CommandError(Exception):
     """Ends a command; the message is for the user.
 
     Attributes:
-        status: The exit status, 2 for what cannot be used, 1 for what is wrong with what was looked at.
+        status: The exit status: 2 for unusable arguments, 1 for something wrong in the data.
     """
 
     def __init__(self, message: object, status: int = 2) -> None:
@@ -28,11 +28,11 @@ class CommandError(Exception):
 
 def add_json(parser: ArgumentParser) -> None:
     """Add the option ``--json``."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all of it there as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there as JSON")
 
 
 def write_json(content: Any, file: Path | None) -> None:
-    """Write JSON, of dataclasses too, and make its folder; nothing without a file."""
+    """Write JSON, of dataclasses too, and make its folder; do nothing without a file."""
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=vars) + "\n", encoding="utf-8")

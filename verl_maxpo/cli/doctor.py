@@ -1,7 +1,7 @@
 """Say whether a run with maxpo would start here, and what to do if not.
 
     verl-maxpo doctor
-    verl-maxpo doctor --nodes 2 --gpus 8    # and are so many there and free?
+    verl-maxpo doctor --nodes 2 --gpus 8    # and are these GPUs free?
 
 Looks at the installed versions, at how verl found the plugin, and at the
 estimator registry of this process and of a worker on every node of the Ray
@@ -12,7 +12,6 @@ something would stop a run.
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
 
 from verl_maxpo.cli.common import add_json, non_negative, positive, write_json
 from verl_maxpo.doctor import examine
@@ -33,7 +32,7 @@ def run(options: Namespace) -> int:
     for finding in examine(ray=not options.no_ray, nodes=options.nodes, gpus=options.gpus, wait=options.wait):
         print(finding, flush=True)
         findings.append(finding)
-    write_json([asdict(finding) for finding in findings], options.json)
+    write_json(findings, options.json)
     if any(finding.level == "fail" for finding in findings):
         print("something would stop a run: see the fixes above")
         return 1

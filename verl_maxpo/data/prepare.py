@@ -1,4 +1,4 @@
-"""From rows to a folder that verl reads: malformed rows, duplicates and test problems found, files written whole."""
+"""From rows to a folder that verl reads: without malformed rows, duplicates and test problems; all files or none."""
 
 from __future__ import annotations
 

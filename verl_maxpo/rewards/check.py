@@ -8,11 +8,12 @@ examples of right and wrong responses is tried on answers of the rows, and the r
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 from tqdm import tqdm
 
 from verl_maxpo.rewards.config import Columns
@@ -71,12 +72,8 @@ async def check_file(path: Path, scorer: Scorer, columns: Columns) -> Report:
 async def check_responses(given: Path, files: list[Path], scorer: Scorer, columns: Columns) -> Report:
     """Score given responses to the rows of some files.
 
-    Args:
-        given: JSON lines: a dump of verl, or lines with ``response`` and the row's number as ``index`` or its
-            ``prompt``.
-        files: The rows.
-        scorer: As :func:`check_file`.
-        columns: As :func:`check_file`.
+    ``given`` has JSON lines: a dump of verl, or lines with ``response`` and either the row's number as ``index`` or its
+    ``prompt``.
 
     Raises:
         ValueError: As :func:`check_file`, or a line has no response or belongs to no row.
@@ -170,29 +167,34 @@ def _problem(number: int, each: _Try, scored: Scored) -> Problem | None:
     return None
 
 
+class _Given(msgspec.Struct):
+    """A line of given responses; verl's dumps have ``input`` and ``output``."""
+
+    index: int | None = None
+    prompt: str = ""
+    input: str = ""
+    response: str | None = None
+    output: str | None = None
+
+
 def _given(path: Path, rows: list[Row]) -> Iterator[tuple[int, str]]:
     """Yield the row's number and the response of each line."""
-    by_prompt: dict[str, int | None] = {}
-    for number, row in enumerate(rows):
-        by_prompt.setdefault(row.prompt, number)
-    for line_number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            line = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}, line {line_number}: not JSON ({error})") from None
-        response = line.get("response", line.get("output")) if isinstance(line, dict) else None
-        if not isinstance(response, str):
-            raise ValueError(f"{path}, line {line_number}: expected a text `response` (or verl's `output`)")
-        index, prompt = line.get("index"), str(line.get("prompt", line.get("input")))
-        if isinstance(index, int) and 0 <= index < len(rows):
-            yield index, response
-            continue
-        if prompt not in by_prompt:  # verl's dumps have the prompt in its chat template
-            inside = [i for i, row in enumerate(rows) if row.prompt and row.prompt in prompt]
-            by_prompt[prompt] = max(inside, key=lambda i: len(rows[i].prompt), default=None)
-        found = by_prompt[prompt]
-        if found is None:
-            raise ValueError(
-                f"{path}, line {line_number}: no row has the index {index!r} or the prompt {prompt[:60]!r}"
-            )
-        yield found, response
+
+    @cache
+    def row_of(prompt: str) -> int:
+        inside = [i for i, row in enumerate(rows) if row.prompt and row.prompt in prompt]  # with its chat template
+        return max(inside, key=lambda i: len(rows[i].prompt), default=-1)
+
+    try:
+        lines = msgspec.json.Decoder(_Given).decode_lines(path.read_bytes())
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path}: {error} (the first line is $[0])") from None
+    for number, line in enumerate(lines, 1):
+        response = line.output if line.response is None else line.response
+        if response is None:
+            raise ValueError(f"{path}, line {number}: expected a text `response` (or verl's `output`)")
+        prompt = line.prompt or line.input
+        index = row_of(prompt) if line.index is None else line.index
+        if not 0 <= index < len(rows):
+            raise ValueError(f"{path}, line {number}: no row has the index {line.index} or the prompt {prompt[:60]!r}")
+        yield index, response

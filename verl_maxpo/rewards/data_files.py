@@ -56,7 +56,7 @@ def _unusable(column: str, expected: str, value: object) -> ValueError:
 
 
 def _text(content: Any) -> str:
-    parts = [{"text": content}] if isinstance(content, str) else content
+    parts = [{"text": content}] if isinstance(content, str) else content or []
     return "".join(part.get("text") or "" for part in parts if isinstance(part, Mapping))
 
 
@@ -128,14 +128,10 @@ def _used(table: ds.Dataset, columns: Columns) -> list[str]:
 def _first_numbers(table: ds.Dataset, column: str, path: Path) -> dict[str, list[int]]:
     """Return the numbers of the first two rows of each source."""
     found: dict[str, list[int]] = {}
-    start = 0
-    for batch in table.to_batches(columns=[column]):
-        for number, source in enumerate(batch.column(0).to_pylist(), start):
-            numbers = found.setdefault(source, [])
-            if len(numbers) < 2:
-                numbers.append(number)
-        start += len(batch)
-    for source, numbers in found.items():
+    for number, source in enumerate(table.to_table(columns=[column]).column(0).to_pylist()):
         if not isinstance(source, str):
-            raise ValueError(f"{path}: {column} must be text, but row {numbers[0]} has {source!r}")
+            raise ValueError(f"{path}: {column} must be text, but row {number} has {source!r}")
+        numbers = found.setdefault(source, [])
+        if len(numbers) < 2:
+            numbers.append(number)
     return found

@@ -1,8 +1,8 @@
 """The verifiers as verl's ``reward.custom_reward_function``, for people who keep another reward manager.
 
 Set ``reward.custom_reward_function.path=pkg://verl_maxpo.rewards.adapters.custom_reward_function``, whose
-``compute_score`` has verl's default name; options go under ``+reward.custom_reward_function.reward_kwargs``. What
-concerns the response's tokens (``overlong_buffer_cfg``) is left to the manager.
+``compute_score`` has verl's default name; options go under ``+reward.custom_reward_function.reward_kwargs``. The
+punishment of long responses (``overlong_buffer_cfg``) is left to the manager.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from verl_maxpo.rewards.config import VerifierConfig
 from verl_maxpo.rewards.scoring import ResponseScorer
@@ -46,7 +46,7 @@ def _scorer(options: str) -> ResponseScorer:
 
 def _as_json(options: Mapping[str, Any]) -> str:
     plain = {
-        name: OmegaConf.to_container(option, resolve=True) if isinstance(option, DictConfig) else option
+        name: OmegaConf.to_container(option, resolve=True) if OmegaConf.is_config(option) else option
         for name, option in options.items()
     }
-    return json.dumps(plain, sort_keys=True, default=list)
+    return json.dumps(plain, sort_keys=True)

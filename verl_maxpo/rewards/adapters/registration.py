@@ -23,9 +23,9 @@ def register() -> None:
 
 
 def register_manager(registry: ModuleType) -> None:
-    """Register ``verifier``; where that fails, verl goes on with its other reward managers.
+    """Register ``verifier``; if that fails, verl goes on with its other reward managers.
 
-    Without the extra ``rewards`` there is none, in silence: a run that asks for it is told so at its start.
+    Without the extra ``rewards`` this is silent: a run that asks for ``verifier`` gets the error at its start.
     """
     try:
         importlib.import_module("verl_maxpo.rewards.adapters.reward_loop")

@@ -1,8 +1,7 @@
 """verl's reward manager ``verifier``: ``reward.reward_manager.name=verifier``.
 
-A thin layer over :class:`.scoring.ResponseScorer`. Every trainer of verl 0.9 takes its reward managers from the reward
-loop's registry, so that there is no other door: ``main_ppo`` with either value of ``trainer.use_v1``,
-``one_step_off_policy`` and ``fully_async_policy``.
+A thin layer over :class:`.scoring.ResponseScorer`. All trainers of verl 0.9 take their reward managers from the reward
+loop's registry: ``main_ppo`` with either value of ``trainer.use_v1``, ``one_step_off_policy``, ``fully_async_policy``.
 """
 
 from __future__ import annotations
@@ -41,17 +40,17 @@ class VerifierRewardManager(RewardManagerBase):  # type: ignore[misc]
         super().__init__(config, tokenizer, compute_score)
         self._scorer = scorer_for_run(config)
         self._source_column = columns_of(config).source
-        # In verl's V1 trainer an error here would only cost a session: its hook looks at what it gets instead.
+        # In verl's V1 trainer an error here would only lose a session, so a hook in the trainer watches instead.
         in_v1 = (config.get("transfer_queue") or {}).get("enable", False)
         self._first_verdicts = None if in_v1 else FirstVerdicts()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
         """Score the last row of a session, as verl wants it; see :class:`.scoring.Scored`.
 
-        Trainers other than V1 want the same columns of all data sources: there are no ``values`` there.
+        Trainers other than V1 need the same columns from all data sources, so they get no ``values``.
 
         Raises:
-            NoVerdictError: Outside verl's V1 trainer, if all responses of the run so far ended without a verdict.
+            NoVerdictError: Outside verl's V1 trainer, if no response of the run has had a verdict so far.
         """
         item = data[-1:][0]
         responses = item.batch["responses"]

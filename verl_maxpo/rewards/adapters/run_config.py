@@ -15,8 +15,8 @@ def scorer_for_run(config: Any) -> ResponseScorer:
     """Make the scorer that verl's configuration describes.
 
     Raises:
-        ValueError: An option is unusable, or a ``custom_reward_function`` or a reward model is set, which would take
-            the manager's place or not be asked.
+        ValueError: An option is unusable, or the configuration also has a ``custom_reward_function``, which would be
+            ignored, or a reward model, which would score in place of the manager.
     """
     reward = config.reward
     custom = reward.get("custom_reward_function") or {}

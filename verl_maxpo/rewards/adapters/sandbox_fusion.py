@@ -1,4 +1,4 @@
-"""Responses that are programs: run by a Sandbox Fusion service, never on this host.
+"""Responses that are programs: a Sandbox Fusion service runs them, never this host.
 
 verl's settings are used: ``reward.sandbox_fusion.url``, ``max_concurrent`` and ``memory_limit_mb``.
 See https://github.com/bytedance/SandboxFusion and ``verl/utils/reward_score/sandbox_fusion``.
@@ -17,16 +17,16 @@ from typing import Any
 from verl_maxpo.rewards.isolation.messages import Task
 from verl_maxpo.rewards.result import Status, VerifierResult, accept, reject
 
-#: Statuses of a test case that say nothing of the program.
+#: Statuses of a test case that say nothing about the program.
 _NO_VERDICT = ("api_error", "sandbox_error", "internal_error")
 
 
 @dataclass(frozen=True)
 class SandboxFusion:
-    """A client of the service, through verl's own.
+    """A client of the service, by way of verl's own client.
 
     Attributes:
-        url: Of the service's ``run_code``.
+        url: The URL of the service's ``run_code``.
         max_concurrent: Requests in flight from this reward worker; a test case is a request.
         memory_limit_mb: MiB for a program, enforced by the service.
     """

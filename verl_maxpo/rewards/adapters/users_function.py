@@ -34,7 +34,7 @@ class UsersFunction:
         return Route("python_function", {"path": self._path})
 
     async def score(self, data_source: str, response: str, ground_truth: Any, extra_info: Mapping[str, Any]) -> Scored:
-        """Return the reward, or the status ``crash`` where the function fails or verl could not use what it returns."""
+        """Return the reward, or the status ``crash`` if the function fails or verl could not use what it returns."""
         known = {**extra_info, "num_turns": None, "rollout_reward_scores": {}}
         row = {"data_source": data_source, "ground_truth": ground_truth, "extra_info": known}
         start = time.perf_counter()
@@ -42,11 +42,12 @@ class UsersFunction:
             outcome = self._function(solution_str=response, **row)
             outcome = await outcome if inspect.isawaitable(outcome) else outcome
             reward = usable_reward(outcome)
+            acc = float(outcome.get("acc", reward) if isinstance(outcome, dict) else reward)
+            status, reason = Status.OK, ""
         except Exception as error:
-            reason, seconds = f"{type(error).__name__}: {error}", time.perf_counter() - start
-            return Scored(0.0, {"acc": 0.0, "status": Status.CRASH.value, "reason": reason}, {}, seconds)
-        acc = float(outcome.get("acc", reward) if isinstance(outcome, dict) else reward)
-        columns = {"acc": acc, "status": Status.OK.value, "reason": ""}
+            reward = acc = 0.0
+            status, reason = Status.CRASH, f"{type(error).__name__}: {error}"
+        columns = {"acc": acc, "status": status.value, "reason": reason}
         return Scored(reward, columns, {}, time.perf_counter() - start)
 
     def close(self) -> None:

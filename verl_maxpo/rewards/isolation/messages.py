@@ -41,12 +41,6 @@ class Setup:
     cpu_limit_s: float
 
 
-class Fork(msgspec.Struct, frozen=True):
-    """To the server: fork a child and give it this number."""
-
-    number: int
-
-
 class Started(msgspec.Struct, tag=True, frozen=True):
     """The server's process ID, as its parent sees it."""
 
@@ -78,25 +72,20 @@ class Ready(msgspec.Struct, tag=True, frozen=True):
 class Born(msgspec.Struct, tag=True, frozen=True):
     """A child exists; the message carries the reward worker's end of its connection."""
 
-    number: int
-
 
 class Failed(msgspec.Struct, tag=True, frozen=True):
     """The server could not start, or could not fork a child."""
 
     reason: str
-    number: int | None = None
 
 
 Message: TypeAlias = Started | Ready | Born | Failed
 
-_commands = msgspec.msgpack.Decoder(Fork)
 _messages = msgspec.msgpack.Decoder(Message)
 _verdicts = msgspec.msgpack.Decoder(VerifierResult)
 _encoder = msgspec.msgpack.Encoder()
 
 encode = _encoder.encode
-decode_command = _commands.decode
 decode_message = _messages.decode
 decode_verdict = _verdicts.decode
 

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections import deque
 from enum import Enum
 from typing import Any, cast
 
@@ -69,9 +70,8 @@ class Server:
         self.layers: list[messages.Layer] = []
         self.lost = False
         self._server: psutil.Process | None = None
-        self._last_number = 0
         self._ready: asyncio.Future[messages.Ready] = asyncio.get_running_loop().create_future()
-        self._births: dict[int, asyncio.Future[Child]] = {}
+        self._births: deque[asyncio.Future[Child]] = deque()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         with theirs:
@@ -111,18 +111,14 @@ class Server:
         Raises:
             ServerError: There is no new child.
         """
-        self._last_number += 1
-        number = self._last_number
         birth: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
-        self._births[number] = birth
+        self._births.append(birth)
         try:
-            self._send(messages.encode(messages.Fork(number)))
+            self._send(b"1")
             child = await asyncio.wait_for(birth, FORK_S)
         except asyncio.TimeoutError:
             self.kill()
             raise ServerError("the server of verifiers did not answer") from None
-        finally:
-            self._births.pop(number, None)
         if not await child.is_locked_down():
             child.kill()
             raise ServerError("a child could not lock itself down")
@@ -143,7 +139,7 @@ class Server:
         self._control.close()
         _kill(self._server)
         self._end_launcher()
-        everyone: list[asyncio.Future[Any]] = [self._ready, *self._births.values()]
+        everyone: list[asyncio.Future[Any]] = [self._ready, *self._births]
         for waiting in everyone:
             if not waiting.done():
                 waiting.set_exception(ServerError("the server of verifiers has died"))
@@ -181,19 +177,19 @@ class Server:
                 self._server = _process(pid)
             case messages.Ready() as ready:
                 _resolve(self._ready, ready)
-            case messages.Failed(reason, None):
-                _fail(self._ready, reason)
-            case messages.Failed(reason, number):
-                _fail(self._births.get(cast(int, number)), f"no child could be forked: {reason}")
-            case messages.Born(number) if connection:
-                self._receive_child(number, connection)
+            case messages.Failed(reason):
+                waiting = self._births.popleft() if self._births else self._ready
+                if not waiting.done():
+                    waiting.set_exception(ServerError(reason))
+            case messages.Born() if connection:
+                self._receive_child(connection)
 
-    def _receive_child(self, number: int, connection: socket.socket) -> None:
-        birth = self._births.get(number)
-        if birth is None or birth.done():
+    def _receive_child(self, connection: socket.socket) -> None:
+        birth = self._births.popleft()
+        if birth.done():
             connection.close()  # nobody waits any more: the child sees it and ends
-            return
-        birth.set_result(Child(connection))
+        else:
+            birth.set_result(Child(connection))
 
 
 class Child(asyncio.Protocol):
@@ -341,11 +337,6 @@ def _kill(process: psutil.Process | None) -> None:
             process.kill()
 
 
-def _resolve(future: asyncio.Future[Any] | None, value: object) -> None:
-    if future is not None and not future.done():
+def _resolve(future: asyncio.Future[Any], value: object) -> None:
+    if not future.done():
         future.set_result(value)
-
-
-def _fail(future: asyncio.Future[Any] | None, reason: str) -> None:
-    if future is not None and not future.done():
-        future.set_exception(ServerError(reason))

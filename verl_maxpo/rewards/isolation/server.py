@@ -60,23 +60,20 @@ class ForkServer:
         _send(control, messages.Ready(routes, [layer, *self._lockdown.layers]))
 
     def serve(self) -> None:
-        """Fork a child whenever the reward worker asks for one, until it closes the connection."""
-        while data := self._control.recv(MAX_MESSAGE):
-            self._fork(messages.decode_command(data).number)
+        """Fork a child for each message of the reward worker, until that closes the connection."""
+        while self._control.recv(1):
+            try:
+                pid = os.fork()
+            except OSError as error:
+                _send(self._control, messages.Failed(str(error)))
+                continue
+            if pid == 0:
+                self._become_child()
 
-    def _fork(self, number: int) -> None:
-        try:
-            pid = os.fork()
-        except OSError as error:
-            _send(self._control, messages.Failed(str(error), number))
-            return
-        if pid == 0:
-            self._become_child(number)
-
-    def _become_child(self, number: int) -> NoReturn:
+    def _become_child(self) -> NoReturn:
         try:
             here, there = socket.socketpair()
-            socket.send_fds(self._control, [messages.encode(messages.Born(number))], [there.fileno()])
+            socket.send_fds(self._control, [messages.encode(messages.Born())], [there.fileno()])
             self._lockdown.lock_child(here.fileno())
             child.serve(CONNECTION)
         finally:
