@@ -119,9 +119,9 @@ def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "verl_maxpo.rewards.adapters.run_check", None)
     reward = {"reward_manager": {"name": "verifier"}}
     with pytest.raises(ValueError, match=r"pip install 'verl-maxpo\[rewards\]'"):
-        startup._check_rewards(OmegaConf.create({"reward": reward}))
+        startup._reported(OmegaConf.create({"reward": reward}))
     reward["reward_manager"]["name"] = "naive"
-    startup._check_rewards(OmegaConf.create({"reward": reward}))
+    startup._reported(OmegaConf.create({"reward": reward}))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,67 @@ def test_what_verls_managers_could_not_use_is_an_error_at_start(
     else:
         with pytest.raises(ValueError, match=message):
             check_rewards(config)
+
+
+CHECKED = ("trainer.n_gpus_per_node=1", "ray_kwargs.ray_init.num_cpus=64", "actor_rollout_ref.model.path=org/model")
+
+
+@pytest.mark.parametrize(
+    ("manager", "code", "select_by", "message"),
+    [
+        ("naive", "return {'score': 1.0, 'judge': 0.5, 'text': 'x', 'list': []}", "judge", None),
+        (
+            "naive",
+            "return {'score': 1.0, 'judge': 0.5}",
+            "judg",
+            r"got score, judge \(did you mean 'judge'\?\): return",
+        ),
+        ("naive", "return open('/nowhere').read()", "judge", None),  # in the lock-down only, for all we know
+        ("verifier", "return {'score': float(solution_str == '72'), 'judge': 0.5}", "judge", None),
+        ("verifier", "return float(solution_str == '72')", "vote", "a correct response of 'mine' has none: return"),
+    ],
+)
+def test_what_is_selected_by_has_to_be_reported(
+    run_config: Any, tmp_path: Path, manager: str, code: str, select_by: str, message: str | None
+) -> None:
+    file = tmp_path / "rewards.py"
+    examples = "\n\ndef examples(ground_truth, extra_info):\n    return '72', '1'\n"
+    file.write_text(f"def f(data_source, solution_str, ground_truth, extra_info):\n    {code}{examples}")
+    overrides = [*CHECKED, f"algorithm.maxpo.select_by={select_by}"]
+    options: dict[str, Any] = {"default_verifier": {"verifier": "python_function", "path": str(file), "name": "f"}}
+    if manager == "naive":
+        given = ("reward_manager.name=naive", f"custom_reward_function.path={file}", "custom_reward_function.name=f")
+        overrides, options = [*overrides, *(f"reward.{option}" for option in given)], {}
+    config = run_config(("mine", GSM8K), overrides=tuple(overrides), **options)
+    if message is None:
+        startup.check(config)
+    else:
+        with pytest.raises(ValueError, match=message):
+            startup.check(config)
+
+
+def test_only_data_sources_that_are_trained_on_need_a_judge(run_config: Any, tmp_path: Path) -> None:
+    judge = {
+        "verifier": "math",
+        "judge": {"verifier": "python_function", "path": toy_reward.__file__, "name": "chatty"},
+    }
+    overrides = (*CHECKED, "algorithm.maxpo.select_by=judge")
+    config = run_config(("aime24", MATH), overrides=overrides)
+    (tmp_path / "train.parquet").rename(tmp_path / "aime24.parquet")
+    files = {"train_files": str(tmp_path / "train.parquet"), "val_files": str(tmp_path / "aime24.parquet")}
+    config = run_config(("openai/gsm8k", GSM8K), overrides=overrides, routes={"openai/gsm8k": judge})
+    config.data.update(files)
+    startup.check(config)
+    config.data.update({"train_files": files["val_files"], "val_files": files["train_files"]})
+    with pytest.raises(ValueError, match=r"needs judge in .*got acc, status, reason, answer, data_source: .*'aime24'"):
+        startup.check(config)
+
+
+def test_a_reward_model_alone_reports_no_score_of_a_judge(run_config: Any) -> None:
+    reward = ("reward.reward_manager.name=naive", "reward.reward_model.enable=true")
+    config = run_config(("mine", GSM8K), overrides=(*CHECKED, *reward, "algorithm.maxpo.select_by=judge"))
+    with pytest.raises(ValueError, match=r"select_by=judge needs judge in the .*, got none: return"):
+        startup.check(config)
 
 
 @pytest.mark.parametrize("name", ["MaxPO", "max_po", "maxp", "gprpo", "GRPO"])

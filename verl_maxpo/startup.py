@@ -70,13 +70,13 @@ def check(config: Any) -> None:
     Raises:
         ValueError: Something is unusable; the message names the key, what came and what to do.
     """
-    from verl_maxpo.trainer.check import check_algorithm
+    from verl_maxpo.trainer.check import check_algorithm, check_select_by
 
     check_estimator(config.algorithm.adv_estimator)
     check_algorithm(config)
     check_model(config)
     check_slots(config)
-    _check_rewards(config)
+    check_select_by(config, _reported(config))
 
 
 def check_estimator(name: Any) -> None:
@@ -161,7 +161,8 @@ def _slots_of_own_ray(options: Mapping[str, Any]) -> int | None:
     return int(get_num_cpus() if declared is None else declared)
 
 
-def _check_rewards(config: Any) -> None:
+def _reported(config: Any) -> Mapping[str, list[Mapping[str, Any]]]:
+    """Check the rewards, and return what they reported of the responses on which they were tried."""
     try:
         from verl_maxpo.rewards.adapters.run_check import check_rewards
     except ModuleNotFoundError as error:
@@ -169,5 +170,5 @@ def _check_rewards(config: Any) -> None:
             raise ValueError(
                 f"reward.reward_manager.name=verifier needs the package {error.name}: pip install 'verl-maxpo[rewards]'"
             ) from None
-        return
-    check_rewards(config)
+        return {}
+    return check_rewards(config)

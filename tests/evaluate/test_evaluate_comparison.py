@@ -52,16 +52,10 @@ def test_estimates_of_a_run(tmp_path: Path) -> None:
         assert (row.run, row.step, row.prompts, row.too_few) == ("a", 3, 3, 0)
         assert row.value == pytest.approx(values.mean())
         assert row.interval == pytest.approx(proportion_interval(values))
-    assert only(result.estimates, metric="verl's best@k", k=4).value == pytest.approx((1 - 0.75**4 + 1) / 3)
     coverage = only(result.coverage, run="a")
     assert coverage.never_solved == pytest.approx(1 / 3)
     assert [(problem.n, problem.successes) for problem in coverage.problems] == [(4, 0), (4, 1), (4, 4)]
-    assert {row.metric for row in result.estimates} == {
-        "pass@k",
-        "pass^k",
-        *G_PASS,
-        "verl's best@k",
-    }  # max@k would be the same
+    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", *G_PASS}  # max@k would be the same
     assert result.notes == []
 
 
@@ -182,7 +176,7 @@ def test_duplicated_prompts_are_said(tmp_path: Path) -> None:
 
 def test_scores_beside_correctness_have_max_at_k_too(tmp_path: Path) -> None:
     result = comparison_of(write_dump(tmp_path / "a", 1, {"p": 1, "q": 2}, score=2.5))
-    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", *G_PASS, "max@k", "verl's best@k"}
+    assert {row.metric for row in result.estimates} == {"pass@k", "pass^k", *G_PASS, "max@k"}
     assert only(result.estimates, metric="max@k", k=2).value == 2.5
 
 
@@ -211,7 +205,7 @@ def test_what_says_that_a_sample_is_correct(
     tmp_path: Path, fields: dict[str, Any], metrics: set[str], note: str | None
 ) -> None:
     result = comparison_of(write_dump(tmp_path / "a", 1, {"p": 1}, **fields))
-    assert {row.metric for row in result.estimates} == metrics | {"verl's best@k"}
+    assert {row.metric for row in result.estimates} == metrics
     assert (note in result.notes[0]) if note else result.notes == []
 
 

@@ -23,7 +23,6 @@ from verl_maxpo.evaluate.estimates import (
     mean_interval,
     paired_proportion_interval,
     proportion_interval,
-    verl_best_at_k,
 )
 from verl_maxpo.evaluate.results import G_PASS
 
@@ -73,42 +72,6 @@ def test_g_pass_at_k_needs_a_share_of_correct_samples(tau: float) -> None:
         expected = share_of_subsets(k, lambda c, k=k: c >= Fraction(str(tau)) * k)
         found = by_prompt([k], LABELS, CORRECT, value=partial(g_pass_at_k, tau=tau))[k]
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
-
-
-def best_with_replacement(rewards: list[float], k: int) -> float:
-    return float(by_prompt([k], np.zeros(len(rewards), dtype=np.int64), np.array(rewards), value=verl_best_at_k)[k][0])
-
-
-def expected_maximum_with_replacement(rewards: list[int], k: int) -> Fraction:
-    """The distribution of the maximum of k draws, one draw after another."""
-    chance = Counter({value: Fraction(count, len(rewards)) for value, count in Counter(rewards).items()})
-    best = chance
-    for _ in range(k - 1):
-        following: Counter[int] = Counter()
-        for a, p in best.items():
-            for b, q in chance.items():
-                following[max(a, b)] += p * q
-        best = following
-    return sum((value * p for value, p in best.items()), Fraction(0))
-
-
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=6), st.data())
-def test_verls_best_at_k_in_closed_form(rewards: list[int], data: st.DataObject) -> None:
-    k = data.draw(st.integers(1, len(rewards)))
-    expected = float(expected_maximum_with_replacement(rewards, k))
-    assert best_with_replacement(list(map(float, rewards)), k) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.slow
-def test_verls_best_at_k_is_what_verls_own_code_estimates() -> None:
-    from verl.trainer.ppo.metric_utils import bootstrap_metric
-
-    rewards = [0.0, 0.0, 0.3, 0.0, 1.0, 0.3, 2.0, 0.0]
-    for k in (2, 4, 8):
-        [(mean, std)] = bootstrap_metric(rewards, subset_size=k, reduce_fns=[np.max], n_bootstrap=20_000)
-        exact = best_with_replacement(rewards, k)
-        assert abs(mean - exact) < 4 * std / 20_000**0.5
-        assert exact < by_prompt([k], np.zeros(8, dtype=np.int64), np.array(rewards))[k][0]
 
 
 def majority_over_subsets(answers: list[int], correct: list[float], k: int) -> Fraction:

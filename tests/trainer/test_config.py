@@ -17,7 +17,7 @@ from verl_maxpo import grouped_max_at_k_advantages
 from verl_maxpo.best_of_k.baselines import BASELINES
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer import hooks
-from verl_maxpo.trainer.check import check_algorithm
+from verl_maxpo.trainer.check import check_algorithm, check_select_by
 from verl_maxpo.trainer.config import MaxPOConfig
 
 
@@ -233,6 +233,36 @@ def test_what_needs_the_hook_is_an_error_without_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(hooks, "_hooked", set())
     with pytest.raises(ValueError, match="needs a hook that this version of verl does not take"):
         check_algorithm(config)
+
+
+NEEDS = "in the reward_extra_info of every response, got "
+
+
+@pytest.mark.parametrize(
+    ("select_by", "infos", "message"),
+    [
+        ("judge", [{"acc": 1.0, "judge": 0.5}, {"acc": 0.0, "judge": None}], None),
+        ("judge", [{"acc": 1.0, "judge": 0.5}, {"acc": 0.0}], f"judge needs judge {NEEDS}acc: return"),
+        ("judge", [{"acc": 1.0, "judge": "good"}], "judge needs a finite number in the reward_extra_info, got 'good'"),
+        ("judge", [{}], f"judge needs judge {NEEDS}none: return"),
+        ("reward", [{}], None),
+        ("vote", [{"acc": 1.0, "answer": "7"}, {"acc": 0.0, "answer": ""}], None),
+        ("vote", [{"pred": None}], None),
+        ("vote", [{"acc": 0.0, "status": "no_answer"}], f"vote needs answer {NEEDS}acc, status: return"),
+        ("vote", [{"acc": 1.0, "answer": ""}], "vote needs an answer to vote with, but a correct response of 'gsm8k'"),
+    ],
+)
+def test_what_is_selected_by_has_to_be_reported(
+    select_by: str, infos: list[dict[str, Any]], message: str | None
+) -> None:
+    config = whole("algorithm.maxpo.k=4", f"algorithm.maxpo.select_by={select_by}")
+    if message is None:
+        check_select_by(config, {"gsm8k": infos, "unknown": []})
+    else:
+        with pytest.raises(ValueError, match=re.escape(f"algorithm.maxpo.select_by={message}")):
+            check_select_by(config, {"gsm8k": infos})
+        config.algorithm.adv_estimator = "grpo"
+        check_select_by(config, {"gsm8k": infos})
 
 
 def test_verls_own_configuration_without_our_node() -> None:

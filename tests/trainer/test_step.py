@@ -6,7 +6,6 @@ import inspect
 import logging
 import re
 import types
-from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -38,7 +37,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def forget_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimator, "_warned", set())
-    monkeypatch.setattr(estimator, "_undersized", Counter())
 
 
 def step_of(keys: list[Any], metrics: dict[str, Any] | None = None, number: int = 1) -> TrainerStep:

@@ -21,8 +21,15 @@ import torch
 from torch import Tensor
 
 from verl_maxpo.best_of_k.arguments import Rewards, checked_result, checked_rewards
-from verl_maxpo.best_of_k.estimates import checked_scores, dense_groups
-from verl_maxpo.best_of_k.groups import GroupIds, Groups, Rule, answer_labels, group_labels, ranked_groups
+from verl_maxpo.best_of_k.groups import (
+    GroupIds,
+    Groups,
+    Rule,
+    checked_keys,
+    dense_groups,
+    group_labels,
+    ranked_groups,
+)
 from verl_maxpo.best_of_k.objectives import K, Objective
 from verl_maxpo.best_of_k.ranks import rank_advantages
 from verl_maxpo.best_of_k.votes import vote_advantages
@@ -40,32 +47,30 @@ def max_at_k_advantages(
     """Compute the advantage of every sample for the policy gradient of max@k.
 
     A_i = n (V_k(S) − V_k(S−i)), which is MaxPO's with the Leave-Two-Out baseline (arXiv:2606.06080). In the gaps d_j
-    between ranked rewards, with ρ_j = C(j-1, k-1)/C(n-1, k-1) the chance that rank j is the best of a k-subset it is
-    in, it is one cumulative sum from below and one from above:
+    between ranked rewards, with ρ_j = C(j-1, k-1)/C(n-1, k-1):
 
         A₍ᵣ₎ = k/(n−k) [ Σ_{j<r} d_j j ρ_j − Σ_{j≥r} d_j (n−j) ρ_j ]
 
-    The advantages of a group sum to zero, and (1/n) Σ_i A_i ∇log π(x_i) is an unbiased estimate of the gradient of
-    max@k. ``k=1`` gives RLOO's g_i − mean of the others. ``k="all"`` gives the sum over k = 1 .. n − 1 of all of these
-    divided by k, for 0/1 rewards MaxRL's (g_i − mean)/mean (arXiv:2602.02710):
+    ``k=1`` gives RLOO's g_i − mean of the others. ``k="all"`` gives the sum over k = 1 .. n − 1 of all of these divided
+    by k, for 0/1 rewards MaxRL's (g_i − mean)/mean (arXiv:2602.02710):
 
         A₍ᵣ₎ = Σ_{j<r} d_j j/(n−j) − Σ_{j≥r} d_j
 
-    Costs O(n log n). Other baselines change the weights of the gaps, see :mod:`.baselines`.
+    Costs O(n log n).
 
     Args:
         rewards: Finite rewards, shape ``[..., n]``, any leading batch dimensions; a tensor (differentiable), an array
             or lists.
         k: The K of max@K, ``1 <= k <= n - 1`` (``n`` for ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``),
             several for a mixture, or ``"all"``.
-        baseline: ``"l2o"``, ``"loo_minus_one"``, ``"loo"``, ``"none"`` or ``"group_mean"``.
+        baseline: ``"l2o"``, ``"loo_minus_one"``, ``"loo"``, ``"none"`` or ``"group_mean"``; see :mod:`.baselines`.
         weights: With several k, the weight of each, not negative and summing to 1; equal if None. The objective is the
             weighted sum of max@k and the advantage the weighted sum of advantages.
         normalize: ``"std"`` divides each group by the standard deviation of the best reward over its k-subsets
-            (k drawn with the probabilities ``weights`` if there are several); a group in which it is 0, because more
-            than n - k samples share the best reward, gets zeros. With ``baseline="group_mean"`` and
-            ``scale_by_k=False`` this is Pass@k Training's advantage (arXiv:2508.10751), for real rewards too and
-            without its epsilon. The divisor depends on the sample, so the gradient is *biased*.
+            (k drawn with the probabilities ``weights`` if there are several); where it is 0, the group gets zeros.
+            With ``baseline="group_mean"`` and ``scale_by_k=False`` this is Pass@k Training's advantage
+            (arXiv:2508.10751), for real rewards too and without its epsilon. The divisor depends on the sample, so the
+            gradient is *biased*.
         scale_by_k: Keep the factor k of the gradient (of several k, each its own). Without it the equations above
             stand divided by k, and the weights 1/k of ``"all"`` are normalised to sum to 1.
 
@@ -85,7 +90,7 @@ def max_at_k_advantages(
         >>> max_at_k_advantages([0.0, 0.0, 0.0, 1.0], k="all")
         tensor([-1., -1., -1.,  3.])
     """
-    return _dense(checked_rewards(rewards), None, "reward", Objective.of(k, weights, baseline, normalize, scale_by_k))
+    return _dense("reward", rewards, None, Objective.of(k, weights, baseline, normalize, scale_by_k))
 
 
 def selected_at_k_advantages(
@@ -94,17 +99,17 @@ def selected_at_k_advantages(
     """Compute the advantage of every sample for the policy gradient of :func:`.estimates.selected_at_k`.
 
     A_i = n (V_k(S) − V_k(S−i)), where of k responses the one with the largest score is kept, ties at random. It is
-    :func:`max_at_k_advantages` to the last bit for ``scores=rewards``.
+    :func:`max_at_k_advantages`, whose arguments and errors it shares, to the last bit for ``scores=rewards``.
 
     Args:
-        rewards: As for :func:`max_at_k_advantages`.
+        rewards: Shape ``[..., n]``.
         scores: What a judge says of each sample, finite, of the same shape.
-        k: As for :func:`max_at_k_advantages`, ``1 <= k <= n - 1``; ``"all"`` with ``scale_by_k`` only.
-        weights: See there.
-        scale_by_k: See there.
+        k: ``1 <= k <= n - 1``, several, or ``"all"`` with ``scale_by_k`` only.
+        weights: With several k, the weight of each.
+        scale_by_k: Keep the factor k of the gradient.
 
     Returns:
-        As :func:`max_at_k_advantages`.
+        Shape ``[..., n]``.
 
     Raises:
         TypeError: As :func:`max_at_k_advantages`, for the scores too.
@@ -114,8 +119,7 @@ def selected_at_k_advantages(
         >>> selected_at_k_advantages([0.0, 1.0, 1.0, 0.0], scores=[0.1, 0.2, 0.3, 0.4], k=2)
         tensor([ 0.6667,  0.6667,  0.6667, -2.0000])
     """
-    rewards = checked_rewards(rewards)
-    return _dense(rewards, checked_scores(scores, rewards), "score", Objective.of(k, weights, scale_by_k=scale_by_k))
+    return _dense("score", rewards, scores, Objective.of(k, weights, scale_by_k=scale_by_k))
 
 
 def maj_at_k_advantages(
@@ -123,18 +127,19 @@ def maj_at_k_advantages(
 ) -> Tensor:
     """Compute the advantage of every sample for the policy gradient of :func:`.estimates.maj_at_k`.
 
-    A_i = n (V_k(S) − V_k(S−i)), where the most frequent answer of k responses is kept, ties at random.
+    A_i = n (V_k(S) − V_k(S−i)), where the most frequent answer of k responses is kept, ties at random. Arguments and
+    errors are those of :func:`max_at_k_advantages`.
 
     Args:
-        rewards: As for :func:`max_at_k_advantages`.
+        rewards: Shape ``[..., n]``.
         answers: The answer of each sample, hashable, in (nested) lists or an array of the same shape; None does not
             vote.
-        k: As for :func:`max_at_k_advantages`, ``1 <= k <= n - 1``, without ``"all"``. Where all vote, k = 2 is k = 1.
-        weights: See there.
-        scale_by_k: See there.
+        k: ``1 <= k <= n - 1``, or several, but not ``"all"``. Where all vote, k = 2 is k = 1.
+        weights: With several k, the weight of each.
+        scale_by_k: Keep the factor k of the gradient.
 
     Returns:
-        As :func:`max_at_k_advantages`.
+        Shape ``[..., n]``.
 
     Raises:
         TypeError: As :func:`max_at_k_advantages`, or an answer is not hashable.
@@ -144,9 +149,7 @@ def maj_at_k_advantages(
         >>> maj_at_k_advantages([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", "3"], k=3)
         tensor([ 1.3333,  1.3333, -1.3333, -1.3333])
     """
-    rewards = checked_rewards(rewards)
-    keys = answer_labels(answers, rewards.shape, rewards.device)
-    return _dense(rewards, keys, "vote", Objective.of(k, weights, scale_by_k=scale_by_k))
+    return _dense("vote", rewards, answers, Objective.of(k, weights, scale_by_k=scale_by_k))
 
 
 def grouped_max_at_k_advantages(
@@ -159,21 +162,12 @@ def grouped_max_at_k_advantages(
     normalize: str | None = None,
     scale_by_k: bool = True,
 ) -> Tensor:
-    """Compute :func:`max_at_k_advantages` within groups of any size and in any order.
+    """Compute :func:`max_at_k_advantages`, with the same options, within groups of any size and in any order.
 
-    Args:
-        rewards: Finite rewards, shape ``[bs]``; a tensor (differentiable), an array or a list.
-        group_ids: The group of each reward, length ``bs``: an integer tensor, a numpy array of numbers or objects,
-            or any iterable of hashable values such as verl's ``uid`` strings.
-        k: The K of max@K, ``k >= 1``, several, or ``"all"``: k = 1 .. n - 1 by the n of every group.
-        baseline: As for :func:`max_at_k_advantages`, like the other options.
-        weights: See there.
-        normalize: See there.
-        scale_by_k: See there.
-
-    Returns:
-        Shape ``[bs]``, in the dtype of ``rewards``. Samples of a group that is too small for the largest k, having
-        fewer than k + 1 members (k with ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``), get exact zeros.
+    ``rewards`` and the result have the shape ``[bs]``. ``group_ids`` has the group of each: an integer tensor, a numpy
+    array of numbers or objects, or any iterable of hashable values such as verl's ``uid`` strings. ``k="all"`` is
+    k = 1 .. n - 1 by the n of every group. Samples of a group that is too small for the largest k, having fewer than
+    k + 1 members (k with ``"loo_minus_one"``, ``"none"`` and ``"group_mean"``), get exact zeros.
 
     Raises:
         TypeError: As :func:`max_at_k_advantages`, or a group id is not hashable.
@@ -183,8 +177,7 @@ def grouped_max_at_k_advantages(
         >>> grouped_max_at_k_advantages([1.0, 5.0, 0.0, 9.0], ["a", "b", "a", "b"], k=1)
         tensor([ 1., -4., -1.,  4.])
     """
-    objective = Objective.of(k, weights, baseline, normalize, scale_by_k)
-    return _grouped(checked_rewards(rewards), group_ids, None, "reward", objective)
+    return _grouped("reward", rewards, None, group_ids, Objective.of(k, weights, baseline, normalize, scale_by_k))
 
 
 def grouped_selected_at_k_advantages(
@@ -197,9 +190,7 @@ def grouped_selected_at_k_advantages(
     scale_by_k: bool = True,
 ) -> Tensor:
     """Compute :func:`selected_at_k_advantages` within groups, as :func:`grouped_max_at_k_advantages` does, ``[bs]``."""
-    rewards = checked_rewards(rewards)
-    objective = Objective.of(k, weights, scale_by_k=scale_by_k)
-    return _grouped(rewards, group_ids, checked_scores(scores, rewards), "score", objective)
+    return _grouped("score", rewards, scores, group_ids, Objective.of(k, weights, scale_by_k=scale_by_k))
 
 
 def grouped_maj_at_k_advantages(
@@ -212,9 +203,7 @@ def grouped_maj_at_k_advantages(
     scale_by_k: bool = True,
 ) -> Tensor:
     """Compute :func:`maj_at_k_advantages` within groups, as :func:`grouped_max_at_k_advantages` does, ``[bs]``."""
-    rewards = checked_rewards(rewards)
-    keys = answer_labels(answers, rewards.shape, rewards.device)
-    return _grouped(rewards, group_ids, keys, "vote", Objective.of(k, weights, scale_by_k=scale_by_k))
+    return _grouped("vote", rewards, answers, group_ids, Objective.of(k, weights, scale_by_k=scale_by_k))
 
 
 def advantages_of(batches: list[Groups], rewards: Tensor, objective: Objective) -> Tensor:
@@ -224,28 +213,26 @@ def advantages_of(batches: list[Groups], rewards: Tensor, objective: Objective) 
     """
     advantages = torch.zeros(rewards.shape, dtype=torch.float64, device=rewards.device)
     for groups in batches:
+        objective.check_rule(groups.rule)
         if groups.keys.shape[-1] >= objective.smallest_group:
-            advantages[groups.rows] = group_advantages(groups, objective)
+            by_rule = vote_advantages if groups.rule == "vote" else rank_advantages
+            advantages[groups.rows] = by_rule(groups, objective)
     return checked_result(advantages, rewards)
 
 
-def group_advantages(groups: Groups, objective: Objective) -> Tensor:
-    """Compute the advantages ``[groups, n]`` by rank, n at least the objective's ``smallest_group``."""
-    objective.check_rule(groups.rule)
-    return vote_advantages(groups, objective) if groups.rule == "vote" else rank_advantages(groups, objective)
-
-
-def _dense(rewards: Tensor, keys: Tensor | None, rule: Rule, objective: Objective) -> Tensor:
+def _dense(rule: Rule, rewards: Rewards, given: Any, objective: Objective) -> Tensor:
+    rewards = checked_rewards(rewards)
     objective.check_group(rewards.shape[-1])
-    groups = dense_groups(rewards, keys, rule)
+    groups = dense_groups(rewards, checked_keys(rule, given, rewards), rule)
     return advantages_of([groups], rewards.reshape(-1), objective).view(rewards.shape)
 
 
-def _grouped(rewards: Tensor, group_ids: GroupIds, keys: Tensor | None, rule: Rule, objective: Objective) -> Tensor:
+def _grouped(rule: Rule, rewards: Rewards, given: Any, group_ids: GroupIds, objective: Objective) -> Tensor:
+    rewards = checked_rewards(rewards)
     labels = group_labels(group_ids, rewards.device)
     if rewards.shape != labels.shape or rewards.dim() != 1:
         raise ValueError(
             f"rewards and group_ids must be one-dimensional and of one length, got {list(rewards.shape)} and "
             f"{list(labels.shape)}"
         )
-    return advantages_of(ranked_groups(rewards, labels, keys, rule), rewards, objective)
+    return advantages_of(ranked_groups(rewards, labels, checked_keys(rule, given, rewards), rule), rewards, objective)

@@ -1,10 +1,10 @@
-"""The baselines that advantages of max@k can have, each as weights on the ranked rewards, and what is known of each.
+"""The baselines of max@k, each as weights on the gaps between ranked rewards, and what is known of each.
 
-In the notation of :mod:`verl_maxpo.best_of_k.advantages`, the advantage of the sample of rank r in a group of n is:
+With the gaps d_j = g₍ⱼ₊₁₎ − g₍ⱼ₎, the advantage of rank r in a group of n is, for every baseline,
 
     A₍ᵣ₎ = lowest g₍₁₎ + Σ_{j<r} d_j below_j + Σ_{j≥r} d_j above_j
 
-for every baseline: only the three weights differ. All are made of ρ_j = C(j-1, k-1) / C(n-1, k-1):
+Only the three weights differ. All are made of ρ_j = C(j-1, k-1) / C(n-1, k-1):
 
     q₍ᵣ₎       = g₍₁₎ + Σ_{j<r} d_j                    + Σ_{j≥r} d_j (1 − ρ_j)
     M_k(S−₍ᵣ₎) = g₍₁₎ + Σ_{j<r} d_j (1 − j/(n−k) ρ_j)  + Σ_{j≥r} d_j (1 − (j−k)/(n−k) ρ_j)
@@ -31,8 +31,7 @@ class RankWeights(NamedTuple):
         below: Of the gaps below a sample's rank, ``[n - 1]``, float64.
         above: Of the gaps above it, ``[n - 1]``, float64.
         lowest: Of the group's smallest reward; 0 makes the advantage independent of a constant in the rewards.
-        tied: n times the chance that the best of the others has a rank of at most 0 .. n - 1, ``[n]``, for tied scores;
-            0 where the baseline has no such reading.
+        tied: For tied scores: n times the chance that the best of k others has a rank of at most 0 .. n - 1, ``[n]``.
     """
 
     below: Tensor
@@ -48,24 +47,24 @@ class Baseline:
     Attributes:
         advantage: The equation.
         source: Where it is from.
+        rank_weights: ``(n, k, rho)`` to the weights, with ``rho`` from :func:`best_rank_probability`.
+        at_k_1: What ``k = 1`` gives.
+        at_k_n: What ``k = n`` gives.
         spare: Samples that a group needs beyond k.
         gradient: The expected policy gradient over that of max@k: ``unbiased`` or the constant factor.
         centred: Whether the advantages of a group sum to zero.
         shift_invariant: Whether a constant added to all rewards changes nothing.
-        at_k_1: What ``k = 1`` gives.
-        at_k_n: What ``k = n`` gives.
-        rank_weights: ``(n, k, rho)`` to the weights, with ``rho`` from :func:`best_rank_probability`.
     """
 
     advantage: str
     source: str
-    spare: int
-    gradient: str
-    centred: bool
-    shift_invariant: bool
+    rank_weights: Callable[[int, int, Tensor], RankWeights]
     at_k_1: str
     at_k_n: str
-    rank_weights: Callable[[int, int, Tensor], RankWeights]
+    spare: int = 0
+    gradient: str = "unbiased"
+    centred: bool = False
+    shift_invariant: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -80,16 +79,11 @@ def best_rank_probability(n: int, k: int, device: torch.device) -> Tensor:
     return torch.cat([ratio.new_ones(1), ratio.cumprod(0)]).flip(0)
 
 
-def _l2o(n: int, k: int, rho: Tensor) -> RankWeights:
+def _centred(n: int, k: int, rho: Tensor, divisor: int) -> RankWeights:
+    """Return the weights of n/divisor (q_i − V_k(S)): l2o with n − k, the group's mean with n, where k = n exists."""
     rank = torch.arange(1, n, dtype=rho.dtype, device=rho.device)
-    below = rank * rho[:-1] / (n - k)  # the chance itself: C(j, k)/C(n-1, k)
-    return RankWeights(below, above=(rank - n) * rho[:-1] / (n - k), tied=pad(n / k * below, (1, 0)))
-
-
-def _group_mean(n: int, k: int, rho: Tensor) -> RankWeights:
-    # (n - k)/n of l2o, written so that it exists at k = n.
-    rank = torch.arange(1, n, dtype=rho.dtype, device=rho.device)
-    return RankWeights(below=rank * rho[:-1] / n, above=(rank - n) * rho[:-1] / n)
+    below = rank * rho[:-1] / divisor  # with n - k, the chance C(j, k)/C(n-1, k)
+    return RankWeights(below, above=(rank - n) * rho[:-1] / divisor, tied=pad(n / k * below, (1, 0)))
 
 
 def _loo_minus_one(n: int, k: int, rho: Tensor) -> RankWeights:
@@ -131,58 +125,46 @@ def l2o_over_all_k(n: int, scale_by_k: bool, device: torch.device) -> RankWeight
 #: Every value of ``algorithm.maxpo.baseline``.
 BASELINES = {
     "l2o": Baseline(
-        advantage="q_i - M_k(S-i)",
-        source="MaxPO, arXiv:2606.06080",
-        spare=1,
-        gradient="unbiased",
-        centred=True,
-        shift_invariant=True,
+        "q_i - M_k(S-i)",
+        "MaxPO, arXiv:2606.06080",
+        lambda n, k, rho: _centred(n, k, rho, n - k),
         at_k_1="RLOO",
         at_k_n="not defined",
-        rank_weights=_l2o,
+        spare=1,
+        centred=True,
+        shift_invariant=True,
     ),
     "loo_minus_one": Baseline(
-        advantage="q_i - M_(k-1)(S-i)",
-        source="PKPO, arXiv:2505.15201, eq. 33",
-        spare=0,
-        gradient="unbiased",
-        centred=False,
-        shift_invariant=True,
+        "q_i - M_(k-1)(S-i)",
+        "PKPO, arXiv:2505.15201, eq. 33",
+        _loo_minus_one,
         at_k_1="the reward (M_0 = 0; not shift-invariant there)",
         at_k_n="best minus second best, others 0",
-        rank_weights=_loo_minus_one,
+        shift_invariant=True,
     ),
     "loo": Baseline(
-        advantage="q_i - n/(n-1) M_k(S-i)",
-        source="PKPO, arXiv:2505.15201, eq. 29",
-        spare=1,
-        gradient="unbiased",
-        centred=False,
-        shift_invariant=False,
+        "q_i - n/(n-1) M_k(S-i)",
+        "PKPO, arXiv:2505.15201, eq. 29",
+        _loo,
         at_k_1="the reward minus n/(n-1) times the mean of the others",
         at_k_n="not defined",
-        rank_weights=_loo,
+        spare=1,
     ),
     "none": Baseline(
-        advantage="q_i",
-        source="PKPO, arXiv:2505.15201, eq. 28",
-        spare=0,
-        gradient="unbiased",
-        centred=False,
-        shift_invariant=False,
+        "q_i",
+        "PKPO, arXiv:2505.15201, eq. 28",
+        _none,
         at_k_1="the reward",
         at_k_n="the best reward, for all",
-        rank_weights=_none,
     ),
     "group_mean": Baseline(
-        advantage="q_i - V_k(S)",
-        source="canonical; Pass@k Training's with `normalize: std`, arXiv:2508.10751",
-        spare=0,
+        "q_i - V_k(S)",
+        "canonical; Pass@k Training's with `normalize: std`, arXiv:2508.10751",
+        lambda n, k, rho: _centred(n, k, rho, n),
+        at_k_1="the reward minus the group's mean",
+        at_k_n="0",
         gradient="(n-k)/n of it",
         centred=True,
         shift_invariant=True,
-        at_k_1="the reward minus the group's mean",
-        at_k_n="0",
-        rank_weights=_group_mean,
     ),
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from verl_maxpo.best_of_k.arguments import Rewards, checked_k, checked_result, checked_rewards
-from verl_maxpo.best_of_k.groups import Groups, Rule, answer_labels, ranked
+from verl_maxpo.best_of_k.groups import Groups, Rule, checked_keys, dense_groups
 from verl_maxpo.best_of_k.ranks import rank_values
 from verl_maxpo.best_of_k.votes import vote_values
 
@@ -17,13 +17,13 @@ from verl_maxpo.best_of_k.votes import vote_values
 def max_at_k(rewards: Rewards, k: int) -> Tensor:
     """Estimate max@k, the expected best reward of k samples, without bias.
 
-    The mean of the best reward over all k-subsets, which is a sum over the ascending rewards g₍₁₎ ≤ … ≤ g₍ₙ₎:
+    The mean of the best reward over all k-subsets, a sum over the ascending rewards g₍₁₎ ≤ … ≤ g₍ₙ₎:
 
         V_k = Σ_j g₍ⱼ₎ C(j-1, k-1) / C(n, k)
 
-    For 0/1 rewards with c successes this is pass@k, 1 - C(n-c, k) / C(n, k). With ``k=1`` it is the mean, with ``k=n``
-    the maximum. See Chen et al., "Evaluating Large Language Models Trained on Code" (arXiv:2107.03374), for 0/1
-    rewards, and ``docs/mathematics.md`` for real ones.
+    For 0/1 rewards with c successes it is pass@k, 1 - C(n-c, k) / C(n, k); for ``k=1`` the mean, for ``k=n`` the
+    maximum. See Chen et al., "Evaluating Large Language Models Trained on Code" (arXiv:2107.03374), for 0/1 rewards,
+    and ``docs/mathematics.md`` for real ones.
 
     Args:
         rewards: Finite rewards, shape ``[..., n]``, any leading batch dimensions; a tensor (differentiable), an array
@@ -41,14 +41,14 @@ def max_at_k(rewards: Rewards, k: int) -> Tensor:
         >>> max_at_k([0.0, 0.0, 1.0, 3.0], k=2)
         tensor(1.8333)
     """
-    return _at_k(checked_rewards(rewards), None, "reward", k)
+    return _at_k("reward", rewards, None, k)
 
 
 def selected_at_k(rewards: Rewards, scores: Rewards, k: int) -> Tensor:
     """Estimate selected@k, the expected reward of the sample with the largest score of k, without bias.
 
-    The mean over all k-subsets of the reward that is kept; of tied scores each is kept with the same probability. As
-    :func:`max_at_k` with the rewards in the order of the scores, which it is for ``scores=rewards``.
+    The mean over all k-subsets of the reward that is kept; of tied scores each is kept with the same probability. It is
+    :func:`max_at_k` for ``scores=rewards``, never more than that, and the mean for ``k=1``.
 
     Args:
         rewards: As for :func:`max_at_k`.
@@ -56,7 +56,7 @@ def selected_at_k(rewards: Rewards, scores: Rewards, k: int) -> Tensor:
         k: As for :func:`max_at_k`.
 
     Returns:
-        As :func:`max_at_k`; it is the mean for ``k=1`` and never more than max@k.
+        As :func:`max_at_k`.
 
     Raises:
         TypeError: As :func:`max_at_k`, for the scores too.
@@ -66,24 +66,23 @@ def selected_at_k(rewards: Rewards, scores: Rewards, k: int) -> Tensor:
         >>> selected_at_k([0.0, 0.0, 1.0, 3.0], scores=[0.9, 0.1, 0.8, 0.2], k=2)
         tensor(0.8333)
     """
-    rewards = checked_rewards(rewards)
-    return _at_k(rewards, checked_scores(scores, rewards), "score", k)
+    return _at_k("score", rewards, scores, k)
 
 
 def maj_at_k(rewards: Rewards, answers: Any, k: int) -> Tensor:
     """Estimate maj@k, the expected reward of the most frequent answer of k samples, without bias.
 
     The mean over all k-subsets of the mean reward of the samples that gave the winning answer; of answers with equally
-    many votes each wins with the same probability. Exact for every n and k.
+    many votes each wins with the same probability. Exact for every n and k. If all vote, k = 2 is k = 1, the mean.
 
     Args:
         rewards: As for :func:`max_at_k`.
         answers: The answer of each sample, hashable, in (nested) lists or an array of the same shape. None does not
-            vote; where no sample of a subset votes, its value is 0.
+            vote; a subset in which nobody votes has the value 0.
         k: As for :func:`max_at_k`.
 
     Returns:
-        As :func:`max_at_k`; if all vote, it is the mean for ``k=1`` and ``k=2``.
+        As :func:`max_at_k`.
 
     Raises:
         TypeError: As :func:`max_at_k`, or an answer is not hashable.
@@ -93,16 +92,23 @@ def maj_at_k(rewards: Rewards, answers: Any, k: int) -> Tensor:
         >>> maj_at_k([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", None], k=3)
         tensor(0.7500)
     """
-    rewards = checked_rewards(rewards)
-    return _at_k(rewards, answer_labels(answers, rewards.shape, rewards.device), "vote", k)
+    return _at_k("vote", rewards, answers, k)
 
 
-def estimates(batches: list[Groups], ks: Iterable[int]) -> dict[int, Tensor]:
-    """Estimate V_k of each group for each k: pass@k of 0/1 rewards, max@k, selected@k or maj@k, by the groups' rule.
+def value_of(groups: Groups, k: int) -> Tensor:
+    """Compute V_k of each group, ``[groups]``, k at most n."""
+    return vote_values(groups, k) if groups.rule == "vote" else rank_values(groups, k)
+
+
+def estimates(
+    batches: list[Groups], ks: Iterable[int], value: Callable[[Groups, int], Tensor] = value_of
+) -> dict[int, Tensor]:
+    """Estimate V_k of each group for each k, by the groups' rule: max@k (pass@k of 0/1 rewards), selected@k or maj@k.
 
     Args:
         batches: Those of :func:`.groups.ranked_groups`.
         ks: At least 1 each.
+        value: Takes the groups of one size and k, at most their n; another one estimates something else.
 
     Returns:
         For each k the values by the label of the group, float64 ``[largest label + 1]``; NaN for groups with fewer than
@@ -115,33 +121,14 @@ def estimates(batches: list[Groups], ks: Iterable[int]) -> dict[int, Tensor]:
         for groups in batches:
             if groups.keys.shape[-1] >= k:
                 values = values.to(groups.rewards.device)
-                values[groups.labels] = value_of(groups, k)
+                values[groups.labels] = value(groups, k)
         found[k] = values
     return found
 
 
-def value_of(groups: Groups, k: int) -> Tensor:
-    """Compute V_k of each group, ``[groups]``, k at most n."""
-    return vote_values(groups, k) if groups.rule == "vote" else rank_values(groups, k)
-
-
-def dense_groups(rewards: Tensor, keys: Tensor | None, rule: Rule) -> Groups:
-    """Take the last dimension of checked rewards ``[..., n]`` as groups."""
-    n = rewards.shape[-1]
-    rows = torch.arange(rewards.numel(), device=rewards.device).view(-1, n)
-    return ranked(rewards.reshape(-1), rows[:, 0] // n, rows, None if keys is None else keys.reshape(-1), rule)
-
-
-def checked_scores(scores: Rewards, rewards: Tensor) -> Tensor:
-    """Return scores as a tensor on the device of the rewards; TypeError or ValueError if they do not fit."""
-    checked = checked_rewards(scores, "scores").to(rewards.device)
-    if checked.shape != rewards.shape:
-        raise ValueError(f"scores must have the shape of the rewards, {list(rewards.shape)}, got {list(checked.shape)}")
-    return checked
-
-
-def _at_k(rewards: Tensor, keys: Tensor | None, rule: Rule, k: int) -> Tensor:
-    k, n = checked_k(k), rewards.shape[-1]
+def _at_k(rule: Rule, rewards: Rewards, given: Any, k: int) -> Tensor:
+    rewards = checked_rewards(rewards)
+    k, n, keys = checked_k(k), rewards.shape[-1], checked_keys(rule, given, rewards)
     if k > n:
         raise ValueError(f"k={k} needs groups of at least {k} responses, got {n}")
     values = value_of(dense_groups(rewards, keys, rule), k)

@@ -8,6 +8,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from verl_maxpo.best_of_k.arguments import checked_rewards
 
 GroupIds = Tensor | np.ndarray[Any, Any] | Iterable[Hashable]
 
@@ -82,6 +85,16 @@ def answer_labels(answers: Any, shape: torch.Size, device: torch.device) -> Tens
     return _numbered(flat, number_of, device).view(shape) - 1
 
 
+def checked_keys(rule: Rule, given: Any, rewards: Tensor) -> Tensor | None:
+    """Return what a rule ranks checked rewards by: scores, numbers of answers, or None for the rewards themselves."""
+    if rule == "vote":
+        return answer_labels(given, rewards.shape, rewards.device)
+    scores = None if rule == "reward" else checked_rewards(given, "scores").to(rewards.device)
+    if scores is not None and scores.shape != rewards.shape:
+        raise ValueError(f"scores must have the shape of the rewards, {list(rewards.shape)}, got {list(scores.shape)}")
+    return scores
+
+
 def score_keys(scores: Tensor) -> Tensor:
     """Put responses without a score, which are NaN, below all others: one is kept only where no other is."""
     known = ~scores.isnan()
@@ -110,6 +123,13 @@ def ranked_groups(
     return [ranked(rewards, labels[rows[:, 0]], rows, keys, rule) for rows in _rows_by_size(labels, counts)]
 
 
+def dense_groups(rewards: Tensor, keys: Tensor | None, rule: Rule) -> Groups:
+    """Take the last dimension of checked rewards ``[..., n]`` as groups."""
+    n = rewards.shape[-1]
+    rows = torch.arange(rewards.numel(), device=rewards.device).view(-1, n)
+    return ranked(rewards.reshape(-1), rows[:, 0] // n, rows, None if keys is None else keys.reshape(-1), rule)
+
+
 def ranked(rewards: Tensor, labels: Tensor, rows: Tensor, keys: Tensor | None, rule: Rule) -> Groups:
     """Sort the groups whose responses are in ``rows``, ``[groups, n]``."""
     values = rewards[rows].double()
@@ -131,7 +151,7 @@ def by_reward(groups: Groups) -> Groups:
 def blocks_of(groups: Groups) -> Blocks:
     """Find the blocks of equal keys."""
     rewards, rank = groups.rewards, torch.arange(groups.keys.shape[-1], device=groups.keys.device)
-    starts = torch.nn.functional.pad(groups.keys.diff(dim=-1) != 0, (1, 0))
+    starts = pad(groups.keys.diff(dim=-1) != 0, (1, 0))
     index = starts.cumsum(dim=-1)
     first = (starts * rank).cummax(dim=-1).values
     size = torch.zeros_like(index).scatter_add(-1, index, torch.ones_like(index)).gather(-1, index)
@@ -157,18 +177,17 @@ def _numbers(values: list[Any], what: str) -> dict[Any, int]:
     # Hashing in C (dict and map) instead of sorting strings.
     try:
         return {value: number for number, value in enumerate(dict.fromkeys(values))}
-    except TypeError:
+    except TypeError as error:
         row = next(row for row, value in enumerate(values) if not _is_hashable(value))
-        raise TypeError(f"{what} must be hashable, such as a string, got {values[row]!r} for row {row}") from None
-
-
-def _numbered(values: list[Any], number_of: dict[Any, int], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.fromiter(map(number_of.__getitem__, values), np.int64, count=len(values))).to(device)
+        raise TypeError(f"{what} must be hashable, such as a string, got {values[row]!r} for row {row}") from error
 
 
 def _is_hashable(value: Any) -> bool:
     try:
-        hash(value)
+        return hash(value) is not None
     except TypeError:
         return False
-    return True
+
+
+def _numbered(values: list[Any], number_of: dict[Any, int], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.fromiter(map(number_of.__getitem__, values), np.int64, count=len(values))).to(device)

@@ -20,46 +20,23 @@ K = int | Sequence[int] | str  # the string "all"
 
 @dataclass(frozen=True)
 class Objective:
-    """The objective Σ_m w_m max@k_m and how its advantages are computed.
-
-    An advantage is linear in its rank weights, so that of the mixture is Σ_m w_m k_m A⁽ᵏᵐ⁾ (Σ_m w_m A⁽ᵏᵐ⁾ without
-    ``scale_by_k``), and costs as much as one.
+    """The objective Σ_m w_m V_{k_m}, and how its advantages are computed; made by :meth:`of`.
 
     Attributes:
-        k: The k of each max@k, or ``"all"`` for k = 1 .. n - 1 in every group of n, with weights 1/k.
+        k: Each k, or ``"all"`` for k = 1 .. n - 1 in every group of n, with weights 1/k.
         weights: Weight of each k, not negative, summing to 1; empty for ``"all"``.
-        baseline: A name in :data:`verl_maxpo.best_of_k.baselines.BASELINES`; ``"all"`` has ``"l2o"`` only.
+        baseline: A name in :data:`.baselines.BASELINES`; ``"all"`` has ``"l2o"`` only.
         normalize: None, or ``"std"`` to divide the advantages of each group by the standard deviation of the best
             reward of its k-subsets.
-        scale_by_k: Multiply the advantages of each k by that k, as the policy gradient of max@k has it. With ``"all"``
-            the weights 1/k are as they stand then, so that the factors cancel; without, they are normalised to sum to
-            1 like other weights.
-
-    Raises:
-        TypeError: A k is no integer.
-        ValueError: A k below 1, or weights, ``baseline``, ``normalize`` or ``scale_by_k`` that cannot be used.
+        scale_by_k: Multiply the advantages of each k by that k, as the policy gradient has it. For ``"all"`` these
+            factors cancel the weights 1/k; without them the weights are normalised to sum to 1.
     """
 
     k: tuple[int, ...] | Literal["all"]
-    weights: tuple[float, ...] = (1.0,)
-    baseline: str = "l2o"
-    normalize: str | None = None
-    scale_by_k: bool = True
-
-    def __post_init__(self) -> None:
-        if self.baseline not in list(BASELINES):  # a list, as an option may be unhashable
-            raise ValueError(f"baseline must be one of {sorted(BASELINES)}, got {self.baseline!r}")
-        if self.normalize not in (None, "std"):
-            raise ValueError(f"normalize must be null or 'std', got {self.normalize!r}")
-        if not isinstance(self.scale_by_k, bool):
-            raise ValueError(f"scale_by_k must be true or false, got {self.scale_by_k!r}")
-        if self.k == "all":
-            if self.baseline != "l2o":
-                raise ValueError(f"baseline must be 'l2o' with k='all', got {self.baseline!r}")
-            return
-        for k in self.k:
-            checked_k(k)
-        _check_weights(self.weights, self.k)
+    weights: tuple[float, ...]
+    baseline: str
+    normalize: str | None
+    scale_by_k: bool
 
     @classmethod
     def of(
@@ -70,17 +47,28 @@ class Objective:
         normalize: str | None = None,
         scale_by_k: bool = True,
     ) -> Objective:
-        """Make an objective of what a user gave: an integer, several or ``"all"``; weights are equal if None."""
-        if isinstance(k, str):
-            if k != "all":
-                raise TypeError(f"k must be an integer, some integers or 'all', got {k!r}")
-            if weights is not None:
-                raise ValueError(f"weights must be null with k='all', whose weights are 1/k, got {weights!r}")
-            return cls("all", (), baseline, normalize, scale_by_k)
-        ks = _checked_ks(k)
-        if weights is None:
-            weights = [1 / len(ks)] * len(ks)
-        return cls(ks, _numbers(weights, ks), baseline, normalize, scale_by_k)
+        """Make an objective of what a user gave; weights are equal if None.
+
+        Raises:
+            TypeError: A k is not an integer.
+            ValueError: A k is below 1, or another option cannot be used.
+        """
+        if baseline not in list(BASELINES):  # a list, as an option may be unhashable
+            raise ValueError(f"baseline must be one of {sorted(BASELINES)}, got {baseline!r}")
+        if normalize not in (None, "std"):
+            raise ValueError(f"normalize must be null or 'std', got {normalize!r}")
+        if not isinstance(scale_by_k, bool):
+            raise ValueError(f"scale_by_k must be true or false, got {scale_by_k!r}")
+        if not isinstance(k, str):
+            ks = tuple(checked_k(one) for one in (k if isinstance(k, Sequence) else [k]))
+            return cls(ks, _checked_weights(weights, ks), baseline, normalize, scale_by_k)
+        if k != "all":
+            raise TypeError(f"k must be an integer, some integers or 'all', got {k!r}")
+        if weights is not None:
+            raise ValueError(f"weights must be null with k='all', whose weights are 1/k, got {weights!r}")
+        if baseline != "l2o":
+            raise ValueError(f"baseline must be 'l2o' with k='all', got {baseline!r}")
+        return cls("all", (), baseline, normalize, scale_by_k)
 
     @property
     def smallest_group(self) -> int:
@@ -89,18 +77,16 @@ class Objective:
 
     @property
     def smallest_k(self) -> int:
-        """The smallest k that counts: more than n - k best responses leave the whole objective without signal."""
-        if self.k == "all":
-            return 1
-        return min(k for k, weight in zip(self.k, self.weights, strict=True) if weight > 0)
+        """The smallest k that has weight: more than n - k best responses leave a group without signal."""
+        return 1 if self.k == "all" else min(k for k, _ in self.shares())
 
     def shares(self) -> list[tuple[int, float]]:
-        """Return each k, not "all", with what its advantage q_i − M_k(S−i) is multiplied by."""
+        """Return each k that has weight, not "all", with the factor of its advantage q_i − V_k(S−i)."""
         assert self.k != "all"
         return [(k, w * k if self.scale_by_k else w) for k, w in zip(self.k, self.weights, strict=True) if w]
 
     def check_rule(self, rule: Rule) -> None:
-        """Raise ValueError if its options have no reading for a rule."""
+        """Raise ValueError if an option has no meaning for a rule."""
         if rule == "reward":
             return
         if self.baseline != "l2o":
@@ -124,60 +110,39 @@ class Objective:
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def rank_weights(objective: Objective, n: int, device: torch.device) -> RankWeights:
-    """Compute the rank weights of an objective for groups of n, at least its ``smallest_group``."""
+    """Compute the rank weights of an objective for groups of n: those of each k, times its share, summed."""
     if objective.k == "all":
         return l2o_over_all_k(n, objective.scale_by_k, device)
-    weights_of = BASELINES[objective.baseline].rank_weights
-    below, above, tied = (torch.zeros(size, dtype=torch.float64, device=device) for size in (n - 1, n - 1, n))
-    lowest = 0.0
-    for k, share in objective.shares():
-        row = weights_of(n, k, best_rank_probability(n, k, device))
-        below, above, lowest = below + share * row.below, above + share * row.above, lowest + share * row.lowest
-        tied = tied + share * row.tied
-    return RankWeights(below, above, lowest, tied)
+    weights_of, shares = BASELINES[objective.baseline].rank_weights, objective.shares()
+    rows = [weights_of(n, k, best_rank_probability(n, k, device)) for k, _ in shares]
+    parts = zip(*rows, strict=True)
+    return RankWeights(*(sum(share * of_k for (_, share), of_k in zip(shares, part, strict=True)) for part in parts))
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)  # what is kept must serve a later call that trains
 def best_rank_distribution(objective: Objective, n: int, device: torch.device) -> Tensor:
-    """Compute how likely each rank is the best of a random subset, ``[n]``, float64.
-
-    The size of the subset is drawn with the weights of the k:
-
-        p_j = Σ_m w_m C(j-1, k_m-1) / C(n, k_m) = Σ_m w_m k_m/n ρ_j⁽ᵏᵐ⁾
-
-    With all k this is 1 / ((n-j+1) H_{n-1}) for j < n, H_m the m-th harmonic number.
-    """
-    if objective.k == "all":
+    """Compute how likely each rank is the best of a random subset, ``[n]``, its k drawn by the weights: Σ w k/n ρ."""
+    if objective.k == "all":  # 1/((n-j+1) H_{n-1}) for j < n, with the harmonic number H
         share = 1 / torch.arange(n, 0, -1, dtype=torch.float64, device=device)
         share[-1] = (n - 1) / n
         return share / share.sum()
-    rows = [
-        w * k / n * best_rank_probability(n, k, device) for w, k in zip(objective.weights, objective.k, strict=True)
-    ]
-    return torch.stack(rows).sum(dim=0)
+    of_k = zip(objective.weights, objective.k, strict=True)
+    return torch.stack([w * k / n * best_rank_probability(n, k, device) for w, k in of_k]).sum(dim=0)
 
 
-def _checked_ks(k: int | Sequence[int]) -> tuple[int, ...]:
-    ks = tuple(checked_k(one) for one in (k if isinstance(k, Sequence) else [k]))
+def _checked_weights(weights: Sequence[float] | None, ks: tuple[int, ...]) -> tuple[float, ...]:
     if not ks:
-        raise ValueError(f"k must be an integer, some integers or 'all', got {k!r}")
-    return ks
-
-
-def _numbers(weights: Sequence[float], ks: tuple[int, ...]) -> tuple[float, ...]:
+        raise ValueError("k must be an integer, some integers or 'all', got []")
+    if weights is None:
+        return (1 / len(ks),) * len(ks)
+    expected = f"weights must be {len(ks)} non-negative numbers that sum to 1, one for each k of {list(ks)}, got"
     try:
-        return tuple(float(weight) for weight in weights)
+        numbers = [float(weight) for weight in weights]
     except (TypeError, ValueError):
-        raise ValueError(f"{_expected(ks)}, got {weights!r}") from None
-
-
-def _check_weights(weights: tuple[float, ...], ks: tuple[int, ...]) -> None:
-    if not ks or len(weights) != len(ks):
-        raise ValueError(f"{_expected(ks)}, got {list(weights)!r}")
-    if min(weights) < 0 or not math.isclose(math.fsum(weights), 1, abs_tol=1e-6):
-        raise ValueError(f"{_expected(ks)}, got {list(weights)!r}, which sum to {math.fsum(weights):g}")
-
-
-def _expected(ks: tuple[int, ...]) -> str:
-    return f"weights must be {len(ks)} non-negative numbers that sum to 1, one for each k of {list(ks)}"
+        raise ValueError(f"{expected} {weights!r}") from None
+    if len(numbers) != len(ks):
+        raise ValueError(f"{expected} {numbers!r}")
+    if min(numbers) < 0 or not math.isclose(math.fsum(numbers), 1, abs_tol=1e-6):
+        raise ValueError(f"{expected} {numbers!r}, which sum to {math.fsum(numbers):g}")
+    return tuple(numbers)

@@ -1,37 +1,39 @@
 """maj@k: values and advantages of the majority vote of k responses, exact for every n and k.
 
-Draw each response with probability p = k/n; given that k were drawn, they are a uniform k-subset. An answer with c
-responses gets s votes with probability b(s; c) = C(c, s) p^s (1−p)^(c−s), and how many are drawn in total is the
-exponent of x in a product of polynomials. Ties are broken at random by giving each answer a priority in [0, 1]: one
-that wins with t votes and priority y beats those with fewer votes, and those with t votes with probability y:
+V_k(S) = Σ_c P(c wins) m_c, with m_c the mean reward of answer c. To get P, draw each response with probability p = k/n;
+given that k were drawn, they are a uniform k-subset. An answer with c responses gets s votes with probability
+b(s; c) = C(c, s) p^s (1−p)^(c−s), and the exponent of x counts all that are drawn. Ties are broken at random by giving
+each answer a priority in [0, 1]: one that wins with t votes and priority y beats those with fewer votes, and those with
+t votes with probability y:
 
     win_c = b(t; c) x^t        lose_c = Σ_{s<t} b(s; c) x^s + y b(t; c) x^t
 
     P(c wins) = [x^k] Σ_t ∫₀¹ win_c Π_{d≠c} lose_d dy / b(k; n)
 
-The integrand is a polynomial in y of degree below k/t, so that Gauss and Legendre's quadrature is exact. All terms are
-non-negative: what cannot win has probability 0 exactly.
+The integrand is a polynomial in y of degree below k/t, so Gauss-Legendre quadrature is exact. All terms are
+non-negative: an answer that cannot win has probability 0 exactly.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 
 from verl_maxpo.best_of_k.groups import Blocks, Groups, blocks_of
 from verl_maxpo.best_of_k.objectives import Objective
 
-#: How many numbers the products of some groups may hold at a time.
+#: How many numbers the products of some elections may hold at a time.
 _AT_ONCE = 1 << 23
 
 
 class Answers(NamedTuple):
-    """The answers of groups of n; the first is for responses without one, the others come by falling frequency.
+    """The answers of some groups; the first is for responses without one.
 
     Attributes:
         sizes: Responses that gave each answer, ``[groups, answers]``.
@@ -47,81 +49,69 @@ class Answers(NamedTuple):
 def vote_values(groups: Groups, k: int) -> Tensor:
     """Compute V_k of each group, ``[groups]``."""
     answers, _ = _answers(groups, blocks_of(groups))
-    return answers.base + _counted(answers, groups.keys.shape[-1], k, leave_out=False)[0]
+    chances = _win_chances(answers.sizes, groups.keys.shape[-1], k)
+    return answers.base + (chances * answers.values).sum(dim=-1)
 
 
 def vote_advantages(groups: Groups, objective: Objective) -> Tensor:
-    """Compute the advantage of each response, ``[groups, n]``, n at least the objective's ``smallest_group``."""
+    """Compute the advantage of each response, ``[groups, n]``, n at least the objective's ``smallest_group``.
+
+    Without a response, its answer c has a vote less, and its mean reward changes if it wins all the same:
+
+        V(S−i) = Σ_d P(d wins without i) m_d + P(c wins without i) (m_c − g_i)/(n_c − 1)
+    """
     n, blocks = groups.keys.shape[-1], blocks_of(groups)
     answers, answer = _answers(groups, blocks)
-    others = (blocks.size - 1).clamp(min=1)
-    within = torch.where(groups.keys >= 0, (groups.rewards - blocks.mean) / others, 0)  # how the answer's mean changes
+    change_of_mean = (blocks.mean - groups.rewards) / (blocks.size - 1).clamp(min=1)
+    change_of_mean = change_of_mean.where(groups.keys >= 0, 0)
+    group, left_out = answers.sizes.nonzero().unbind(dim=-1)  # each answer of each group
+    fewer = answers.sizes[group] - one_hot(left_out, answers.sizes.shape[-1])
+    of_response = (answers.sizes.flatten() > 0).cumsum(dim=0).view_as(answers.sizes).gather(-1, answer) - 1
     advantages = torch.zeros_like(groups.rewards)
     for k, share in objective.shares():
-        value, without, still_wins = _counted(answers, n, k, leave_out=True)
-        change = (value[:, None] - without).gather(-1, answer) + still_wins.gather(-1, answer) * within
-        advantages += share / k * n * change
+        value = (_win_chances(answers.sizes, n, k) * answers.values).sum(dim=-1, keepdim=True)
+        chances = _win_chances(fewer, n, k)
+        without = (chances * answers.values[group]).sum(dim=-1)[of_response]
+        still_wins = chances.gather(-1, left_out[:, None])[of_response].squeeze(-1)
+        advantages += share / k * n * (value - without - still_wins * change_of_mean)
     return advantages
 
 
 def _answers(groups: Groups, blocks: Blocks) -> tuple[Answers, Tensor]:
     """Return the answers, and the number of that of each response, ``[groups, n]``."""
     answer = blocks.number + (groups.keys[:, :1] >= 0)
-    sizes = answer.new_zeros(len(answer), answer.shape[-1] + 1).scatter(-1, answer, blocks.size)
+    sizes = answer.new_zeros(len(answer), int(answer.max()) + 2).scatter(-1, answer, blocks.size)
     means = blocks.mean.new_zeros(sizes.shape).scatter(-1, answer, blocks.mean)
-    by_size = sizes[:, 1:].argsort(dim=-1, descending=True, stable=True) + 1
-    order = torch.cat([torch.zeros_like(by_size[:, :1]), by_size], dim=-1)
-    sizes, means = sizes.gather(-1, order), means.gather(-1, order)
     means[:, 0] = 0
-    used = int(sizes.any(dim=0).nonzero().max()) + 1
-    base = means[:, min(1, used - 1)]
-    number = order.argsort(dim=-1).gather(-1, answer)
-    return Answers(sizes[:, :used], (means - base[:, None])[:, :used], base), number
+    base = means.gather(-1, sizes[:, 1:].argmax(dim=-1, keepdim=True) + 1)
+    return Answers(sizes, means - base, base.squeeze(-1)), answer
 
 
-def _counted(answers: Answers, n: int, k: int, leave_out: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute V_k, V_k without a response of each answer, and how likely that answer wins then.
+def _win_chances(sizes: Tensor, n: int, k: int) -> Tensor:
+    """Compute how likely each answer wins among k responses; p = k/n, whatever the sizes sum to.
 
-    Shapes are ``[groups]`` and twice ``[groups, answers]``, these empty unless ``leave_out``. V_k is less the base.
+    Sizes and chances are ``[elections, answers]``. Those without an answer come first, and win if nobody votes.
     """
-    table = _table(n, k, answers.base.device)
-    # Elections that are alike are held once.
-    pairs, like = torch.unique(torch.stack([answers.sizes, answers.values], dim=-1), dim=0, return_inverse=True)
-    at_once = max(_AT_ONCE // (table.lose.numel() * pairs.shape[1]), 1)
-    parts = [_counted_at_once(part[..., 0], part[..., 1], table, leave_out) for part in pairs.split(at_once)]
-    value, without, still_wins = (torch.cat(part)[like] for part in zip(*parts, strict=True))
-    return value, without, still_wins
+    table = _table(n, k, sizes.device)
+    first = torch.full_like(sizes[:, :1], n)
+    order = torch.cat([first, sizes[:, 1:]], dim=-1).argsort(dim=-1, descending=True, stable=True)
+    different, like = torch.unique(sizes.gather(-1, order), dim=0, return_inverse=True)
+    at_once = max(_AT_ONCE // (table.lose.numel() * sizes.shape[1]), 1)
+    chances = torch.cat([_win_chances_at_once(part, table) for part in different.split(at_once)])
+    return chances[like].gather(-1, order.argsort(dim=-1))
 
 
-def _counted_at_once(sizes: Tensor, values: Tensor, table: _Table, leave_out: bool) -> tuple[Tensor, Tensor, Tensor]:
-    sizes, values = sizes.long().T, values.T
-    start = values.new_zeros(2, *table.lose.shape[1:], values.shape[1])
-    start[0, 0] = 1
-    below, above = [start], [start]
-    terms = [table.of(number, size) for number, size in enumerate(sizes)]
-    for (lose, win), value in zip(terms, values, strict=True):
-        below.append(_times(below[-1], lose, value * win))
-    of_all = below.pop()[1, -1].sum(dim=0) / table.drawn[-1, -1]
-    if not leave_out:
-        return of_all, of_all.new_zeros(len(of_all), 0), of_all.new_zeros(len(of_all), 0)
-    for (lose, win), value in list(zip(terms, values, strict=True))[:0:-1]:
-        above.append(_times(above[-1], lose, value * win))
-    without, still_wins = [], []
-    for number, (before, after) in enumerate(zip(below, reversed(above), strict=True)):
-        lose, win = table.of(number, (sizes[number] - 1).clamp(min=0))
-        wins = _convolved(before[0], win)
-        plain, credit = _convolved(before[0], lose), _convolved(before[1], lose) + values[number] * wins
-        others, their_credit = after.flip(1)
-        without.append((credit * others + plain * their_credit).sum(dim=(0, 1)))
-        still_wins.append((wins * others).sum(dim=(0, 1)))
-    drawn = table.drawn[-1, -2]
-    return of_all, torch.stack(without, -1) / drawn, torch.stack(still_wins, -1) / drawn
-
-
-def _times(product: Tensor, lose: Tensor, win: Tensor) -> Tensor:
-    """Multiply one more answer to the product of all losing, and to the sum over who wins of its value."""
-    plain, credit = product
-    return torch.stack([_convolved(plain, lose), _convolved(credit, lose) + _convolved(plain, win)])
+def _win_chances_at_once(sizes: Tensor, table: _Table) -> Tensor:
+    terms = [table.of(number, size) for number, size in enumerate(sizes.T)]
+    nothing = table.lose.new_zeros(*table.lose.shape[1:], len(sizes))
+    nothing[0] = 1
+    before = accumulate((lose for lose, _ in terms[:-1]), _convolved, initial=nothing)
+    after = list(accumulate((lose for lose, _ in terms[:0:-1]), _convolved, initial=nothing))
+    wins = [
+        (_convolved(first, win) * last.flip(0)).sum(dim=(0, 1))
+        for (_, win), first, last in zip(terms, before, reversed(after), strict=True)
+    ]
+    return torch.stack(wins, dim=-1) / table.drawn[-1, sizes.sum(dim=-1)][:, None]
 
 
 def _convolved(product: Tensor, factor: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from verl_maxpo.evaluate.estimates import (
     mean_interval,
     paired_proportion_interval,
     proportion_interval,
-    verl_best_at_k,
 )
 from verl_maxpo.evaluate.names import without_seed
 from verl_maxpo.evaluate.remarks import remarks
@@ -33,7 +32,6 @@ from verl_maxpo.evaluate.results import (
     METRICS,
     PASS,
     SELECTED,
-    VERL,
     Comparison,
     Coverage,
     Difference,
@@ -192,7 +190,7 @@ def _evaluate(
     missing = np.repeat(np.arange(len(sizes)), np.maximum((comparison.n or 0) - sizes, 0))
     scored = _columns(samples, "score", missing[:0])
     judged = scored if fields.correctness is None else _columns(samples, fields.correctness, missing)
-    metrics = {VERL: by_prompt(ks, *judged[:2], value=verl_best_at_k)}
+    metrics: dict[str, dict[int, Floats]] = {}
     if fields.rewards:
         metrics[MAX] = by_prompt(ks, *scored[:2])
     counts = None
@@ -234,8 +232,6 @@ def _of_correct(ks: list[int], labels: Ints, correct: Floats) -> dict[str, dict[
 
 
 def _interval(values: Floats, metric: str, fields: _Fields) -> Interval | None:
-    if metric == VERL:
-        return None
     return mean_interval(values) if fields.is_of_scores(metric) else proportion_interval(values)
 
 
@@ -331,7 +327,7 @@ def _add_differences(
         return
     only = _only_one_solves(pairs, common)
     comparison.matchings.append(Matching(candidate, reference, source, matched, everything - matched, *only))
-    for metric, k in (key for key in pairs[0][0].values if key[0] != VERL):
+    for metric, k in pairs[0][0].values:
         by_pair = [
             (numbers, a.values[metric, k][rows_a] - b.values[metric, k][rows_b])
             for (a, b), (numbers, rows_a, rows_b) in zip(pairs, common, strict=True)

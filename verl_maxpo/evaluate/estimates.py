@@ -17,7 +17,7 @@ from scipy.stats import hypergeom
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from verl_maxpo.best_of_k.estimates import value_of
+from verl_maxpo.best_of_k.estimates import estimates, value_of
 from verl_maxpo.best_of_k.groups import Groups, Rule, ranked_groups, score_keys
 
 Floats = NDArray[np.float64]
@@ -33,13 +33,18 @@ class Interval(NamedTuple):
     high: float
 
 
+def _value_of(groups: Groups, k: int) -> Tensor:
+    drawn = groups.rule == "vote" and groups.keys.shape[1] > EXACT_VOTES
+    return _drawn_votes(groups, k) if drawn else value_of(groups, k)
+
+
 def by_prompt(
     ks: list[int],
     labels: Ints,
     rewards: Floats,
     keys: NDArray[Any] | None = None,
     rule: Rule = "reward",
-    value: Callable[[Groups, int], Tensor] = value_of,
+    value: Callable[[Groups, int], Tensor] = _value_of,
 ) -> dict[int, Floats]:
     """Estimate the value of k responses of each prompt without bias.
 
@@ -63,14 +68,8 @@ def by_prompt(
         by = torch.from_numpy(np.where(keys == 0, -1, np.unique(keys, return_inverse=True)[1]))
     elif keys is not None:
         by = score_keys(torch.from_numpy(keys))
-    values = {k: np.full(labels.max() + 1, np.nan) for k in ks}
-    for groups in ranked_groups(torch.from_numpy(rewards), torch.from_numpy(labels), by, rule):
-        n = groups.keys.shape[1]
-        for k in ks:
-            if k <= n:
-                estimate = _drawn_votes if rule == "vote" and n > EXACT_VOTES else value
-                values[k][groups.labels.numpy()] = estimate(groups, k)
-    return values
+    batches = ranked_groups(torch.from_numpy(rewards), torch.from_numpy(labels), by, rule)
+    return {k: values.numpy() for k, values in estimates(batches, ks, value).items()}
 
 
 def g_pass_at_k(groups: Groups, k: int, tau: float) -> Tensor:
@@ -98,17 +97,6 @@ def _drawn_votes(groups: Groups, k: int) -> Tensor:
         wins = (drawn == drawn.max(axis=1, keepdims=True, initial=0)) & (drawn > 0)
         found.append(float((wins @ accuracy / np.maximum(wins.sum(axis=1), 1)).mean()))
     return torch.tensor(found, dtype=torch.float64)
-
-
-def verl_best_at_k(groups: Groups, k: int) -> Tensor:
-    """Compute what verl's metric ``best@k/mean`` estimates.
-
-    Σ_j g_(j) [(j/n)^k - ((j-1)/n)^k] is the expected maximum of k samples drawn *with* replacement, to which verl's
-    1000 resamples (``verl.trainer.ppo.metric_utils.bootstrap_metric``) converge. As a sample may be drawn twice, it
-    understates max@k for every k > 1: 1 correct of 4 has pass@4 = 1 and best@4 = 1 - (3/4)^4 = .684.
-    """
-    n = groups.rewards.shape[1]
-    return groups.rewards @ ((torch.arange(n + 1, dtype=torch.float64) / n) ** k).diff()
 
 
 def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | None:

@@ -10,13 +10,13 @@ from verl_maxpo.evaluate.dumps import VOTE
 from verl_maxpo.evaluate.estimates import Interval
 
 PASS, MAX, SELECTED, MAJORITY, GAP = "pass@k", "max@k", "selected@k", "maj@k", "gap@k"
-ALL, VERL = "pass^k", "verl's best@k"
+ALL = "pass^k"
 
 #: The share τ of k samples that must be correct, by metric; for τ = 1 it would be pass^k.
 G_PASS = {"G-Pass@k_0.5": 0.5, "G-Pass@k_0.75": 0.75}
 
 #: What has tables of its own.
-METRICS = (PASS, MAX, SELECTED, MAJORITY, GAP, ALL, *G_PASS, VERL)
+METRICS = (PASS, MAX, SELECTED, MAJORITY, GAP, ALL, *G_PASS)
 
 #: The table of how verification ended.
 STATUS = "status"
@@ -43,7 +43,7 @@ class Estimate:
     Attributes:
         value: Mean over the prompts with at least k samples, of several runs the mean over them.
         interval: 95% over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
-            None for ``verl's best@k``, and where there can be none.
+            None where there can be none.
         std: Sample standard deviation over seeds, None for one run.
         seeds: Number of runs.
         prompts: Number of these prompts.

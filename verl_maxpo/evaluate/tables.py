@@ -18,8 +18,7 @@ from verl_maxpo.evaluate.results import METRICS, STATUS, Comparison, Coverage, D
 _LEGEND = (
     "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
     "deviation over seeds. unsolved: prompts without a correct sample. solved by one only: prompts that only "
-    "the first of the two solves, and only the second. pass@k and max@k are unbiased; verl's best@k "
-    "draws with replacement and understates them."
+    "the first of the two solves, and only the second. pass@k and max@k are unbiased."
 )
 
 #: Characters that a terminal has at least.

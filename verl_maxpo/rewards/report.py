@@ -30,15 +30,26 @@ class Problem:
 
 @dataclass
 class Tally:
-    """The outcomes of one kind of response: rewards, or the status of those without a verdict; seconds of all calls."""
+    """The outcomes of one kind of response: rewards, or the status of those without a verdict.
+
+    Attributes:
+        outcomes: How often each came.
+        seconds: Of all calls.
+        last: What the last response with a verdict got.
+    """
 
     outcomes: Counter[float | str] = field(default_factory=Counter)
     seconds: float = 0.0
+    last: Scored | None = None
 
     def add(self, scored: Scored) -> None:
         """Count one response."""
         status = scored.columns["status"]
-        self.outcomes[status if status in WITHOUT_VERDICT else scored.reward] += 1
+        if status in WITHOUT_VERDICT:
+            self.outcomes[status] += 1
+        else:
+            self.outcomes[scored.reward] += 1
+            self.last = scored
         self.seconds += scored.seconds
 
     @property

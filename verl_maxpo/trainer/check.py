@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.trainer import ESTIMATOR_NAME, hooks
 from verl_maxpo.trainer.config import MaxPOConfig, from_step
-from verl_maxpo.trainer.reward_info import drops_unscored
+from verl_maxpo.trainer.reward_info import Info, chosen_by, drops_unscored
 
 
 def check_algorithm(config: Any) -> None:
@@ -37,6 +38,34 @@ def check_algorithm(config: Any) -> None:
     if options.rule != "reward":
         what = f"algorithm.maxpo.select_by={options.select_by}"
         _check_hook(config, what, "use algorithm.maxpo.select_by=reward")
+
+
+def check_select_by(config: Any, reported: Mapping[str, Sequence[Info]]) -> None:
+    """Check that the rewards report what ``algorithm.maxpo.select_by`` asks for, as far as it can be known.
+
+    Args:
+        config: verl's.
+        reported: What the rewards said of some responses, by data source; a source of which nothing is known is
+            checked in the first training step.
+
+    Raises:
+        ValueError: They do not, or a correct response has no answer to vote with.
+    """
+    if config.algorithm.adv_estimator != ESTIMATOR_NAME:
+        return
+    options = MaxPOConfig.from_algorithm(config.algorithm)
+    for source, infos in reported.items() if options.rule != "reward" else ():
+        try:
+            chosen = chosen_by(infos, [False] * len(infos), options.select_by)
+        except ValueError as error:
+            raise ValueError(f"{error} (data source {source!r})") from None
+        if options.rule == "vote" and any(
+            value is None and info.get("acc") == 1 for value, info in zip(chosen, infos, strict=True)
+        ):
+            raise ValueError(
+                f"algorithm.maxpo.select_by=vote needs an answer to vote with, but a correct response of {source!r} "
+                f'has none: return {{"score": ..., "answer": ...}} from its reward function or verifier'
+            )
 
 
 def _check_group(objective: Objective, n: int, when: str) -> None:

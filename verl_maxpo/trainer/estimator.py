@@ -7,7 +7,6 @@ verl's ``trainer/ppo/ray_trainer.py: compute_advantage`` calls :func:`compute_ma
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +41,9 @@ def compute_maxpo_outcome_advantage(
     scores or votes, by ``algorithm.maxpo.select_by``), token t of response i gets A_i where ``response_mask[i, t]`` is
     set and 0 elsewhere. See arXiv:2606.06080 and ``docs/mathematics.md``.
 
-    A response without any token in its mask was rejected or never generated: it does not count in its group. A group
-    that is too small for k, for that reason or because rollouts failed, has no max@k advantage: it gets zeros, and a
-    warning counts such groups. Rows that verl adds as padding count as no group.
+    A response without any token in its mask was rejected or never generated, and does not count in its group. A group
+    that is too small for k, for that reason or because rollouts failed, gets zeros and a warning. Rows that verl adds
+    as padding belong to no group.
 
     Within a step of verl's trainer (:mod:`.step`), the rows of one agent session count as one response with the reward
     of the last, and all get its advantage; k may be a schedule; and the step gets the metrics of :mod:`.metrics`.
@@ -209,31 +208,23 @@ def _record_metrics(
         step.metrics[f"{PREFIX}/responses/left_out"] = 1 - int(batch.counts.sum()) / delivered
 
 
-_undersized: Counter[str] = Counter()
-
-
 def _check_group_sizes(batch: _Batch, objective: Objective) -> None:
-    """Count the groups without an advantage, and warn of them at the 1st, 10th, 100th, ... batch that has any."""
+    """Warn of groups without an advantage; ValueError if no group has one."""
     needed = objective.smallest_group
     undersized = int(((batch.delivered > 0) & (batch.sizes < needed)).sum())
-    if undersized == 0:
-        return
-    if batch.largest_group < needed:
+    if undersized and batch.largest_group < needed:
         raise ValueError(
             f"{_shown(objective)} needs groups of at least {needed} responses, got {batch.largest_group} at "
             "most: raise actor_rollout_ref.rollout.n or lower algorithm.maxpo.k"
         )
-    _undersized.update(groups=undersized, batches=1)
-    batches = _undersized["batches"]
-    if batches == 10 ** (len(str(batches)) - 1):
-        logger.warning(
-            "maxpo: %d groups of this batch have fewer than the %d responses that %s needs and get zero advantages "
-            "(so far %d groups in %d batches); lost or rejected rollouts are the usual cause",
+    if undersized:
+        _warn_once(
+            "undersized",
+            "maxpo: %d groups of this batch have fewer than the %d responses that %s needs and get zero advantages, "
+            "usually because rollouts were lost or rejected. The metric best_of_k/groups/undersized has their share",
             undersized,
             needed,
             _shown(objective),
-            _undersized["groups"],
-            batches,
         )
 
 

@@ -20,6 +20,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from verl_maxpo.best_of_k.groups import Rule, answer_labels, score_keys
+from verl_maxpo.messages import did_you_mean
 
 STATUS = "status"
 
@@ -73,7 +74,8 @@ def drop_unscored(queue: Any, batch: Any, infos: Sequence[Info], is_padding: Seq
         )
     if unscored:
         masks = queue.kv_batch_get(keys=unscored, partition_id=batch.partition_id, select_fields=["response_mask"])
-        emptied = _nested([torch.zeros_like(mask) for mask in masks["response_mask"].unbind()])
+        rows = [torch.zeros_like(mask) for mask in masks["response_mask"].unbind()]
+        emptied = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
         # Both, as in verl's padding rows: the actor reads one and counts the tokens of the batch in the other.
         put = TensorDict({"response_mask": emptied, "loss_mask": emptied}, batch_size=len(unscored))
         queue.kv_batch_put(keys=unscored, partition_id=batch.partition_id, fields=put)
@@ -117,10 +119,11 @@ def _chosen_by(info: Info, select_by: str) -> Any:
     columns = ANSWERS if select_by == "vote" else (select_by,)
     column = next((name for name in columns if name in info), None)
     if column is None:
-        example = f'{{"score": ..., "{columns[0]}": ...}}'
         raise ValueError(
             f"algorithm.maxpo.select_by={select_by} needs {columns[0]} in the reward_extra_info of every response, got "
-            f"{', '.join(info) or 'none'}: return {example} from the reward function, or name one of these"
+            f"{', '.join(info) or 'none'}{did_you_mean(select_by, list(info))}: return "
+            f'{{"score": ..., "{columns[0]}": ...}} from the reward function, give the route of a verifier a judge, or '
+            "name one of these"
         )
     value = info[column]
     if select_by == "vote":
@@ -150,7 +153,3 @@ def _check_status(key: str, info: Info) -> None:
 
 def _sessions(keys: Iterable[str]) -> set[str]:
     return {key.rpartition("_")[0] for key in keys}
-
-
-def _nested(rows: list[Tensor]) -> Tensor:
-    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)

@@ -43,7 +43,7 @@ def verify(
         path: A Python file, or ``pkg://package.module``.
         name: Of the function.
         score_range: The least and the greatest score, which become 0 and 1; None says only whether verl's own reward
-            managers could use the score, with the status ``unparseable`` if not.
+            managers could use the score, with the status ``unparseable`` if not, and what they would report beside it.
         **options: Given to the function.
 
     Raises:
@@ -63,7 +63,8 @@ def verify(
         usable_reward(outcome)
     except ValueError as error:
         return reject(Status.UNPARSEABLE, str(error))
-    return VerifierResult(0.0, False)
+    reported = outcome if isinstance(outcome, Mapping) else {"acc": outcome}
+    return VerifierResult(0.0, False, values={str(name): _plain(value) for name, value in reported.items()})
 
 
 def prepare(*, path: str, name: str, score_range: Sequence[float] | None = (0.0, 1.0), **options: Any) -> None:
@@ -96,6 +97,13 @@ def examples(
     A module that has it is imported in the process that asks; others are not.
     """
     return _module(path).examples(ground_truth, dict(extra_info)) if "def examples(" in _source(path) else None
+
+
+def _plain(value: Any) -> float | str | None:
+    try:
+        return value if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _source(path: str) -> str:
