@@ -169,7 +169,7 @@ def test_duplicated_prompts_are_said(tmp_path: Path) -> None:
     (run / "validation" / "5.jsonl").write_text(lines + again + again.replace('"x"', '"y"'))
     assert comparison_of(run).notes == [
         "a, x: 1 of 3 prompts have more samples than they should, 8 instead of 4 at step 5: without a uid, a "
-        "problem that stands twice in the data set is one prompt here",
+        "problem that appears twice in the data set is one prompt here",
         "a: 1 prompts are in several data sources (x, y) and count in each",
     ]
 

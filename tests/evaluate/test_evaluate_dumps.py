@@ -257,7 +257,7 @@ def test_lines_that_stand_twice_are_noticed(tmp_path: Path, uid: bool, way: str)
     [remark, *_] = said(tmp_path)
     count = {"the last one only": "2 of 9"}.get(way, "16 of 16")
     if uid or count != "2 of 9":
-        assert remark.startswith(f"{tmp_path.name}, all: {count} samples stand more than once at step 1: if a dump")
+        assert remark.startswith(f"{tmp_path.name}, all: {count} samples appear more than once at step 1: if a dump")
         assert ("greedy" in remark) != uid
     else:  # two responses may be the same
         assert "1 of 2 prompts have fewer samples than the others" in remark

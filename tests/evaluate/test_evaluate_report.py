@@ -82,13 +82,13 @@ def test_reports_are_complete_and_hold_hostile_names(tmp_path: Path) -> None:
     content = json.loads(as_json.read_text())
     rows = {"estimates", "averages", "coverage", "differences", "matchings", "notes"}
     assert content.keys() == {"ks", "n", "select_by", "trained", "correctness"} | rows
-    assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 6 * 3  # runs, steps, metrics, k
+    assert len(content["estimates"]) == len(result.estimates) == 2 * 3 * 5 * 3  # runs, steps, metrics, k
     low, high = content["estimates"][0]["interval"]
     assert low < content["estimates"][0]["value"] < high
     markdown = as_markdown.read_text()
     assert "<script" not in markdown
     lines = [line for line in markdown.splitlines() if line.startswith("| &lt;script>alert(1)&lt; |")]
-    assert len(lines) == 6 * 3  # metrics, steps
+    assert len(lines) == 5 * 3  # metrics, steps
     columns = {line.replace("\\|", "").count("|") for line in markdown.splitlines() if line.startswith("|")}
     assert columns == {9, 7}
 

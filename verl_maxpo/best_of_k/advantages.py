@@ -98,22 +98,14 @@ def selected_at_k_advantages(
 ) -> Tensor:
     """Compute the advantage of every sample for the policy gradient of :func:`.estimates.selected_at_k`.
 
-    A_i = n (V_k(S) − V_k(S−i)), where of k responses the one with the largest score is kept, ties at random. It is
-    :func:`max_at_k_advantages`, whose arguments and errors it shares, to the last bit for ``scores=rewards``.
+    A_i = n (V_k(S) − V_k(S−i)), where of k responses the one with the largest score is kept, ties at random.
 
-    Args:
-        rewards: Shape ``[..., n]``.
-        scores: What a judge says of each sample, finite, of the same shape.
-        k: ``1 <= k <= n - 1``, several, or ``"all"`` with ``scale_by_k`` only.
-        weights: With several k, the weight of each.
-        scale_by_k: Keep the factor k of the gradient.
-
-    Returns:
-        Shape ``[..., n]``.
+    ``scores``, finite and of the shape of ``rewards``, are what a judge says of each sample. Options, shapes and errors
+    are those of :func:`max_at_k_advantages`, which it is to the last bit for ``scores=rewards``; ``"all"`` needs
+    ``scale_by_k``.
 
     Raises:
-        TypeError: As :func:`max_at_k_advantages`, for the scores too.
-        ValueError: As :func:`max_at_k_advantages`, for the scores too, or the shapes differ.
+        ValueError: The shapes differ.
 
     Examples:
         >>> selected_at_k_advantages([0.0, 1.0, 1.0, 0.0], scores=[0.1, 0.2, 0.3, 0.4], k=2)
@@ -127,23 +119,14 @@ def maj_at_k_advantages(
 ) -> Tensor:
     """Compute the advantage of every sample for the policy gradient of :func:`.estimates.maj_at_k`.
 
-    A_i = n (V_k(S) − V_k(S−i)), where the most frequent answer of k responses is kept, ties at random. Arguments and
-    errors are those of :func:`max_at_k_advantages`.
+    A_i = n (V_k(S) − V_k(S−i)), where the most frequent answer of k responses is kept, ties at random.
 
-    Args:
-        rewards: Shape ``[..., n]``.
-        answers: The answer of each sample, hashable, in (nested) lists or an array of the same shape; None does not
-            vote.
-        k: ``1 <= k <= n - 1``, or several, but not ``"all"``. Where all vote, k = 2 is k = 1.
-        weights: With several k, the weight of each.
-        scale_by_k: Keep the factor k of the gradient.
-
-    Returns:
-        Shape ``[..., n]``.
+    ``answers`` are those of :func:`.estimates.maj_at_k`. Options, shapes and errors are those of
+    :func:`max_at_k_advantages`, without ``"all"``. If all vote, k = 2 is k = 1.
 
     Raises:
-        TypeError: As :func:`max_at_k_advantages`, or an answer is not hashable.
-        ValueError: As :func:`max_at_k_advantages`, or the shapes differ.
+        TypeError: An answer is not hashable.
+        ValueError: The shapes differ.
 
     Examples:
         >>> maj_at_k_advantages([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", "3"], k=3)

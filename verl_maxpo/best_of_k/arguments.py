@@ -1,4 +1,4 @@
-"""Checks of what a caller passes and of what is handed back: k, rewards, results."""
+"""Checks of arguments and results: k, rewards, what a dtype can hold."""
 
 from __future__ import annotations
 

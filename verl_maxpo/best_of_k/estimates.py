@@ -50,17 +50,11 @@ def selected_at_k(rewards: Rewards, scores: Rewards, k: int) -> Tensor:
     The mean over all k-subsets of the reward that is kept; of tied scores each is kept with the same probability. It is
     :func:`max_at_k` for ``scores=rewards``, never more than that, and the mean for ``k=1``.
 
-    Args:
-        rewards: As for :func:`max_at_k`.
-        scores: What a judge says of each sample, finite, of the same shape.
-        k: As for :func:`max_at_k`.
-
-    Returns:
-        As :func:`max_at_k`.
+    ``scores``, finite and of the shape of ``rewards``, are what a judge says of each sample. Shapes and errors are
+    those of :func:`max_at_k`, for the scores too.
 
     Raises:
-        TypeError: As :func:`max_at_k`, for the scores too.
-        ValueError: As :func:`max_at_k`, for the scores too, or the shapes differ.
+        ValueError: The shapes differ.
 
     Examples:
         >>> selected_at_k([0.0, 0.0, 1.0, 3.0], scores=[0.9, 0.1, 0.8, 0.2], k=2)
@@ -75,18 +69,12 @@ def maj_at_k(rewards: Rewards, answers: Any, k: int) -> Tensor:
     The mean over all k-subsets of the mean reward of the samples that gave the winning answer; of answers with equally
     many votes each wins with the same probability. Exact for every n and k. If all vote, k = 2 is k = 1, the mean.
 
-    Args:
-        rewards: As for :func:`max_at_k`.
-        answers: The answer of each sample, hashable, in (nested) lists or an array of the same shape. None does not
-            vote; a subset in which nobody votes has the value 0.
-        k: As for :func:`max_at_k`.
-
-    Returns:
-        As :func:`max_at_k`.
+    ``answers`` are hashable, in (nested) lists or an array of the shape of ``rewards``. None does not vote; a subset in
+    which nobody votes has the value 0. Shapes and errors are those of :func:`max_at_k`.
 
     Raises:
-        TypeError: As :func:`max_at_k`, or an answer is not hashable.
-        ValueError: As :func:`max_at_k`, or the shapes differ.
+        TypeError: An answer is not hashable.
+        ValueError: The shapes differ.
 
     Examples:
         >>> maj_at_k([1.0, 1.0, 0.0, 0.0], answers=["7", "7", "5", None], k=3)

@@ -1,4 +1,4 @@
-"""Groups: which rows of a batch are responses to the same prompt, and in which order a rule looks at them."""
+"""Groups: which rows of a batch are responses to the same prompt, and their order by a rule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Groups(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The block of each response, which are those of its group with the same key.
+    """The block of each response: the responses of its group with the same key.
 
     Attributes:
         number: Of the block within the group, ascending, ``[groups, n]``.
@@ -96,7 +96,7 @@ def checked_keys(rule: Rule, given: Any, rewards: Tensor) -> Tensor | None:
 
 
 def score_keys(scores: Tensor) -> Tensor:
-    """Put responses without a score, which are NaN, below all others: one is kept only where no other is."""
+    """Rank responses without a score (NaN) below all others: one is kept only where no other is."""
     known = ~scores.isnan()
     return scores.where(known, scores[known].min() - 1 if known.any() else 0)
 

@@ -17,7 +17,7 @@ KINDS = {
 
 
 def kinds_of_groups(rewards: Tensor, advantages: Tensor, objective: Objective) -> dict[str, Tensor]:
-    """Tell for each of :data:`KINDS` which groups are of that kind, ``[groups]``, from what is ``[groups, n]``."""
+    """Return for each of :data:`KINDS` which groups are of that kind, ``[groups]``, from what is ``[groups, n]``."""
     signal, (lowest, best) = advantages.any(dim=-1), rewards.aminmax(dim=-1)
     undersized = ~signal & (rewards.shape[-1] < objective.smallest_group)
     equal = ~signal & ~undersized & (lowest == best)

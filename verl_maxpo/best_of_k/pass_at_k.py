@@ -32,12 +32,18 @@ def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> N
         >>> print(f"{pass_at_k(num_samples=16, num_correct=4, k=8):.4f}")
         0.9615
     """
-    n, c, k = np.broadcast_arrays(
-        _integers(num_samples, "num_samples"), _integers(num_correct, "num_correct"), _integers(k, "k")
-    )
-    _check_range("num_samples", n, n >= 1, "at least 1")
-    _check_range("num_correct", c, (c >= 0) & (c <= n), "between 0 and num_samples")
-    _check_range("k", k, (k >= 1) & (k <= n), "between 1 and num_samples")
+    given = {"num_samples": np.asarray(num_samples), "num_correct": np.asarray(num_correct), "k": np.asarray(k)}
+    for name, values in given.items():
+        if values.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be integers, got {values.dtype}")
+    n, c, k = np.broadcast_arrays(*(values.astype(np.int64) for values in given.values()))
+    for name, values, valid, expected in (
+        ("num_samples", n, n >= 1, "at least 1"),
+        ("num_correct", c, (c >= 0) & (c <= n), "between 0 and num_samples"),
+        ("k", k, (k >= 1) & (k <= n), "between 1 and num_samples"),
+    ):
+        if not valid.all():
+            raise ValueError(f"{name} must be {expected}, got {values[~valid].flat[0]}")
     # C(n-c, k)/C(n, k) is symmetric in c and k: the product has as many factors as the smaller of them.
     few, many = np.minimum(c, k), np.maximum(c, k)
     log_all_fail = np.zeros(n.shape)
@@ -47,15 +53,3 @@ def pass_at_k(num_samples: ArrayLike, num_correct: ArrayLike, k: ArrayLike) -> N
             log_all_fail = log_all_fail + np.where(i < few, np.log1p(factor), 0.0)
     value: NDArray[np.float64] | np.float64 = np.abs(np.expm1(log_all_fail))
     return value
-
-
-def _integers(values: ArrayLike, name: str) -> NDArray[np.int64]:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be integers, got {array.dtype}")
-    return array.astype(np.int64)
-
-
-def _check_range(name: str, values: NDArray[np.int64], valid: NDArray[np.bool_], expected: str) -> None:
-    if not valid.all():
-        raise ValueError(f"{name} must be {expected}, got {values[~valid].flat[0]}")

@@ -22,7 +22,7 @@ from verl_maxpo.best_of_k.objectives import Objective, best_rank_distribution, r
 
 def rank_values(groups: Groups, k: int) -> Tensor:
     """Compute V_k of each group, ``[groups]``: g₍₁₎ and each gap, times the chance that the best is above it."""
-    ranked = groups.rewards if groups.rule == "reward" else blocks_of(groups).mean
+    ranked = blocks_of(groups).mean if _has_tied_scores(groups) else groups.rewards
     n = ranked.shape[-1]
     rank = torch.arange(1, n, dtype=torch.float64, device=ranked.device)
     best_is_below = rank / n * best_rank_probability(n, k, ranked.device)[:-1]
@@ -31,7 +31,7 @@ def rank_values(groups: Groups, k: int) -> Tensor:
 
 def rank_advantages(groups: Groups, objective: Objective) -> Tensor:
     """Compute the advantage of each response, ``[groups, n]``, n at least the objective's ``smallest_group``."""
-    if groups.rule == "reward":
+    if not _has_tied_scores(groups):
         return ranked_advantages(groups.rewards, objective)
     blocks = blocks_of(groups)
     tied = rank_weights(objective, blocks.mean.shape[-1], blocks.mean.device).tied
@@ -52,6 +52,10 @@ def ranked_advantages(ranked: Tensor, objective: Objective) -> Tensor:
     if weights.lowest:
         advantages = advantages + weights.lowest * ranked[..., :1]
     return advantages if objective.normalize is None else _divided_by_std(advantages, ranked, objective)
+
+
+def _has_tied_scores(groups: Groups) -> bool:
+    return groups.rule == "score" and bool((groups.keys.diff(dim=-1) == 0).any())
 
 
 def _divided_by_std(advantages: Tensor, ranked: Tensor, objective: Objective) -> Tensor:

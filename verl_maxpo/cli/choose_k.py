@@ -21,8 +21,8 @@ E[A^2]       mean square of the advantages of each baseline, times k as in
              training; a group that is too small for a baseline counts as
              zeros. It is no proxy for the variance of the gradient
 
-A smaller n (--n) is shown for rewards of 0 and 1: the expectation over
-subgroups drawn without replacement, exact by the hypergeometric distribution.
+For a smaller n (--n), groups of that size are drawn from those of the dump
+without replacement: 16 responses make two groups of 8.
 
 The last line recommends the largest k shown that is at most n/2 and keeps 90%
 of the groups with a signal.

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.stats import hypergeom
 from torch import Tensor
 
 from verl_maxpo.best_of_k.baselines import BASELINES
@@ -20,6 +19,7 @@ from verl_maxpo.best_of_k.kinds import KINDS, kinds_of_groups
 from verl_maxpo.best_of_k.objectives import Objective
 from verl_maxpo.best_of_k.ranks import ranked_advantages
 from verl_maxpo.evaluate.dumps import Run, Samples
+from verl_maxpo.evaluate.estimates import Floats, Ints
 from verl_maxpo.evaluate.remarks import remarks
 from verl_maxpo.evaluate.results import step_order
 from verl_maxpo.evaluate.tables import Table, number
@@ -76,10 +76,6 @@ class Choices:
     advice: list[str] = field(default_factory=list)
 
 
-#: Ranked groups of one size, ``[groups, n]``, and how much each counts, ``[groups]``.
-_Weighted = tuple[Tensor, Tensor]
-
-
 def choose_k(
     runs: list[Run], ks: list[int] | None = None, ns: list[int] | None = None, *, all_steps: bool = False
 ) -> Choices:
@@ -88,7 +84,7 @@ def choose_k(
     Args:
         runs: Dumps.
         ks: At least 1 each; None for the powers of two below n.
-        ns: Smaller sizes of the groups that are shown too.
+        ns: Smaller sizes of groups, which are drawn from those of the dump without replacement.
         all_steps: Take the steps of a run together even where they have the same prompts.
 
     Returns:
@@ -104,22 +100,25 @@ def choose_k(
                 "actor_rollout_ref.rollout.n, or rollout.val_kwargs.n for a validation"
             )
             continue
-        groups = [(ranked, torch.ones(len(ranked))) for batch in batches for ranked in _ranked(batch)]
+        groups = [ranked for batch in batches for ranked in _ranked(batch.score, batch.labels)]
         measured = _choices(run.name, n, groups, ks, choices.notes)
         choices.rows += measured
         for size in sorted(set(ns or []) - {n}, reverse=True):
-            subsampled = _subsampled(run.name, batches, size, choices.notes)
-            choices.rows += _choices(run.name, size, subsampled, ks, choices.notes)
+            drawn = [ranked for batch in batches for ranked in _ranked(*_drawn(batch, size))]
+            if drawn:
+                choices.rows += _choices(run.name, size, drawn, ks, choices.notes)
+            else:
+                choices.notes.append(f"{run.name}: n={size} is not shown, as no group has that many responses")
         if measured:
             choices.advice.append(f"{run.name}: {_advice(measured)}")
     return choices
 
 
-def _choices(name: str, n: int, groups: list[_Weighted], ks: list[int] | None, notes: list[str]) -> list[Choice]:
-    """Return the choices for one n, none without groups."""
+def _choices(name: str, n: int, groups: list[Tensor], ks: list[int] | None, notes: list[str]) -> list[Choice]:
+    """Return the choices for one n."""
     chosen = sorted(set(ks or [2**exponent for exponent in range((n - 1).bit_length())]))
     notes += [f"{name}: k={k} is not shown for n={n}, as it needs k + 1 responses" for k in chosen if k >= n]
-    return [_choice(name, n, k, groups) for k in chosen if k < n and groups]
+    return [_choice(name, n, k, groups) for k in chosen if k < n]
 
 
 def _batches(run: Run, all_steps: bool, notes: list[str]) -> list[Samples]:
@@ -157,51 +156,42 @@ def _advice(rows: list[Choice]) -> str:
     )
 
 
-def _ranked(batch: Samples) -> list[Tensor]:
-    return [groups.rewards for groups in ranked_groups(torch.from_numpy(batch.score), torch.from_numpy(batch.labels))]
+def _ranked(score: Floats, labels: Ints) -> list[Tensor]:
+    """Return the rewards of each group by rank, ``[groups, n]`` for each size n."""
+    return [groups.rewards for groups in ranked_groups(torch.from_numpy(score), torch.from_numpy(labels))]
 
 
-def _subsampled(name: str, batches: list[Samples], n: int, notes: list[str]) -> list[_Weighted]:
-    """Return what groups of n drawn from larger ones may be, weighted by how many of them to expect."""
-    scores = np.concatenate([batch.score for batch in batches])
-    sizes = np.concatenate([np.bincount(batch.labels) for batch in batches])
-    enough = sizes >= n
-    if not np.isin(scores, (0, 1)).all():
-        notes.append(f"{name}: n={n} is not shown, as there is a closed form for rewards of 0 and 1 only")
-        return []
-    if not enough.any():
-        notes.append(f"{name}: n={n} is not shown, as no group has that many responses")
-        return []
-    if not enough.all():
-        notes.append(f"{name}: {(~enough).sum()} of {len(sizes)} groups have fewer than {n} responses and do not count")
-    correct = np.concatenate([np.bincount(batch.labels, weights=batch.score) for batch in batches])
-    right = np.arange(n + 1)
-    expected = hypergeom.pmf(right, sizes[enough, None], correct[enough, None], n).sum(axis=0)
-    rewards = np.arange(n) >= n - right[:, None]  # ascending, for each number right
-    return [(torch.from_numpy(rewards.astype(float)), torch.from_numpy(expected))]
+def _drawn(batch: Samples, n: int) -> tuple[Floats, Ints]:
+    """Return scores and labels of groups of n, drawn from each larger one until fewer than n of it are left."""
+    shuffled = np.random.default_rng(0).permutation(len(batch))
+    order = shuffled[np.argsort(batch.labels[shuffled], kind="stable")]
+    labels, sizes = batch.labels[order], np.bincount(batch.labels)
+    place = np.arange(len(order)) - (sizes.cumsum() - sizes)[labels]
+    whole = place < sizes[labels] // n * n
+    groups = (labels * len(order) + place // n)[whole]
+    return batch.score[order][whole], np.unique(groups, return_inverse=True)[1]
 
 
-def _choice(name: str, n: int, k: int, groups: list[_Weighted]) -> Choice:
-    usable = [(ranked, weights) for ranked, weights in groups if ranked.shape[1] >= k]
-    best = _mean([max_at_k(ranked, k) for ranked, _ in usable], usable)
+def _choice(name: str, n: int, k: int, groups: list[Tensor]) -> Choice:
+    usable = [ranked for ranked in groups if ranked.shape[1] >= k]
+    best = _mean([max_at_k(ranked, k) for ranked in usable])
     advantages = {
-        baseline: [_advantages(ranked, Objective.of(k, baseline=baseline)) for ranked, _ in groups]
+        baseline: [_advantages(ranked, Objective.of(k, baseline=baseline)) for ranked in groups]
         for baseline in BASELINES
     }
     kinds = [
-        kinds_of_groups(ranked, found, Objective.of(k))
-        for (ranked, _), found in zip(groups, advantages["l2o"], strict=True)
+        kinds_of_groups(ranked, found, Objective.of(k)) for ranked, found in zip(groups, advantages["l2o"], strict=True)
     ]
     return Choice(
         dump=name,
         n=n,
         k=k,
-        groups=round(sum(float(weights.sum()) for _, weights in groups)),
-        kinds={kind: _mean([of_size[kind] for of_size in kinds], groups) for kind in KINDS},
-        nonzero=_mean([found != 0 for found in advantages["l2o"]], groups),
+        groups=sum(map(len, groups)),
+        kinds={kind: _mean([of_size[kind] for of_size in kinds]) for kind in KINDS},
+        nonzero=_mean([found != 0 for found in advantages["l2o"]]),
         max_at_k=best,
-        gain=best - _mean([ranked.mean(dim=1) for ranked, _ in usable], usable),
-        mean_square={name: _mean([found.square() for found in values], groups) for name, values in advantages.items()},
+        gain=best - _mean([ranked.mean(dim=1) for ranked in usable]),
+        mean_square={name: _mean([found.square() for found in values]) for name, values in advantages.items()},
     )
 
 
@@ -211,13 +201,8 @@ def _advantages(ranked: Tensor, objective: Objective) -> Tensor:
     return ranked_advantages(ranked, objective)
 
 
-def _mean(values: list[Tensor], groups: list[_Weighted]) -> float:
-    """Return the weighted mean of values of groups, ``[groups]``, or of their samples, ``[groups, n]``."""
-    weights = [
-        (weight if value.dim() == 1 else weight[:, None]).expand_as(value).flatten()
-        for value, (_, weight) in zip(values, groups, strict=True)
-    ]
-    return float(np.average(torch.cat([value.flatten() for value in values]), weights=torch.cat(weights)))
+def _mean(values: list[Tensor]) -> float:
+    return float(torch.cat([value.double().flatten() for value in values]).mean())
 
 
 def tables(choices: Choices) -> Iterator[Table]:

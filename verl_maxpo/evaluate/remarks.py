@@ -1,4 +1,4 @@
-"""What a reader of the results has to know about the dumps: what was left out, what is missing, what stands twice."""
+"""What a reader of the results has to know about the dumps: what was left out, is missing or is repeated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ByStep = dict[int | None, NDArray[np.int64]]
 
 
 def remarks(runs: list[Run], n: int | None = None) -> Iterator[str]:
-    """Say it in sentences, for each data source of a run about the step where most prompts are concerned.
+    """Yield sentences, for each data source of a run about the step where most prompts are affected.
 
     Args:
         runs: What to look at.
@@ -39,7 +39,7 @@ def _repeated(where: str, cells: dict[int | None, Samples], _: int | None) -> It
     if len(repeated[step]):
         greedy = "" if cells[step].named else "; if sampling was greedy, only k=1 says anything"
         yield (
-            f"{where}: {repeated[step].sum()} of {len(cells[step])} samples stand more than once{at}: if a dump was "
+            f"{where}: {repeated[step].sum()} of {len(cells[step])} samples appear more than once{at}: if a dump was "
             f"copied or written twice, remove the copy, as all numbers but those of k=1 are wrong{greedy}"
         )
 
@@ -68,7 +68,7 @@ def _too_many(where: str, cells: dict[int | None, Samples], n: int | None) -> It
     if above[step].any():
         yield (
             f"{where}: {np.count_nonzero(above[step])} of {len(above[step])} prompts have more samples than they "
-            f"should, {expected + above[step].max()} instead of {expected}{at}: without a uid, a problem that stands "
+            f"should, {expected + above[step].max()} instead of {expected}{at}: without a uid, a problem that appears "
             "twice in the data set is one prompt here"
         )
 
@@ -77,7 +77,7 @@ def _expected(cell: Samples, n: int | None) -> int:
     """Return n, or the number of samples that most prompts have.
 
     Of two numbers that are as frequent, it is the larger, as samples get lost; without uids, where a problem that
-    stands twice is one prompt, the smaller if the larger is a multiple of it.
+    appears twice is one prompt, the smaller if the larger is a multiple of it.
     """
     counts = np.bincount(np.bincount(cell.labels))
     smallest, *_, largest = np.repeat(np.flatnonzero(counts == counts.max()), 2).tolist()
@@ -119,7 +119,7 @@ def _in_several_sources(run: Run) -> Iterator[str]:
 
 
 def _worst(by_step: _ByStep, size: Callable[[NDArray[np.int64]], object]) -> tuple[int | None, str]:
-    """Return the step where most are concerned, and words for it."""
+    """Return the step where most are affected, and words for it."""
     step = max(by_step, key=lambda step: int(size(by_step[step])))  # type: ignore[call-overload]
     more = sum(bool(counts.any()) for counts in by_step.values()) - 1
     words = "" if step is None else f" at step {step}"

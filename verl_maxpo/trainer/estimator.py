@@ -93,8 +93,8 @@ class _Batch:
         labels: Group of each response, ``[responses]``.
         counts: Whether a response counts in its group, having any token, ``[responses]``.
         sizes: Responses of each group that count, ``[groups]``.
-        delivered: Responses of each group with those that do not count; 0 for padding, ``[groups]``.
-        chosen_by: The score or the answer of each response, None where the trainer does not tell, ``[responses]``.
+        delivered: Responses of each group, including those that do not count; 0 for padding, ``[groups]``.
+        chosen_by: The score or the answer of each response, None where the trainer does not say, ``[responses]``.
         sessions: The sessions, None where a response is a row.
     """
 
@@ -133,7 +133,7 @@ class _Batch:
 
     @property
     def largest_group(self) -> int:
-        """Responses of the largest group, with those that do not count, 0 without one."""
+        """Responses of the largest group, including those that do not count; 0 without a group."""
         return int(self.delivered.max()) if len(self.delivered) else 0
 
 
@@ -144,7 +144,7 @@ def _ranked(batch: _Batch, options: MaxPOConfig) -> list[Groups]:
     if batch.chosen_by is None:
         raise ValueError(
             f"algorithm.maxpo.select_by={options.select_by} needs what the rewards say of each response, and only "
-            "verl's V1 trainer tells: use trainer.use_v1=true or algorithm.maxpo.select_by=reward"
+            "verl's V1 trainer passes it on: use trainer.use_v1=true or algorithm.maxpo.select_by=reward"
         )
     keys = keys_of(batch.chosen_by, options.rule, batch.counts)
     return ranked_groups(batch.rewards, batch.labels, keys, options.rule, batch.counts)
@@ -164,7 +164,7 @@ def _has_tokens(response_mask: Tensor) -> Tensor:
 
 
 def _is_padding(step: TrainerStep | None, has_tokens: Tensor, labels: Tensor) -> Tensor:
-    """Return which rows verl added; a trainer that does not tell gives them a prompt without any token."""
+    """Return which rows verl added; where the trainer does not say, they are prompts without any token."""
     if step is not None:
         return torch.tensor(step.is_padding, dtype=torch.bool, device=labels.device)
     if has_tokens.all():
@@ -254,8 +254,8 @@ def _warn_about(objective: Objective, algorithm: Mapping[str, Any], batch: _Batc
     if not algorithm.get("norm_adv_by_std_in_grpo", True):
         _warn_once(
             "std",
-            "algorithm.norm_adv_by_std_in_grpo=false has no effect on maxpo, which divides by no standard deviation "
-            "unless algorithm.maxpo.normalize=std: remove it",
+            "algorithm.norm_adv_by_std_in_grpo=false has no effect on maxpo, which does not divide by a standard "
+            "deviation unless algorithm.maxpo.normalize=std: remove it",
         )
     if smallest_k > n / 2 > 0:
         _warn_once(

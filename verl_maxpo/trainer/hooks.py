@@ -57,7 +57,7 @@ def _install() -> None:
 
 
 def sees_steps() -> bool:
-    """Tell whether the estimator sees the steps of verl's V1 trainer, which a changed verl may not allow."""
+    """Tell whether the estimator sees the steps of verl's V1 trainer; with a changed verl it may not."""
     import_module(TRAINER)
     return TRAINER in _hooked
 
@@ -96,7 +96,7 @@ def show_trainer_step(module: ModuleType) -> None:
 
 
 def show_select_by(module: ModuleType) -> None:
-    """Let validation see by what one of k responses is chosen in training."""
+    """Let validation know ``algorithm.maxpo.select_by``."""
     try:
         columns = ["self", "data_sources", "sample_uids", "reward_extra_infos_dict", "sample_turns"]
         expect_parameters(module, "PPOTrainer._val_metrics_update", [*columns, "expected_acc_counts"], columns)

@@ -1,11 +1,10 @@
-"""What a training step says about max@k: its value, whether the groups carry any signal, and how large advantages are.
+"""Metrics of a training step: max@k of its rewards, which groups carry any signal, and how large advantages are.
 
-``docs/metrics.md`` lists them. A session counts once and padding not at all. Rewards are what the estimator got,
-advantages what the tokens get.
+``docs/metrics.md`` lists them. A session counts once, padding not at all.
 
-The prefix is not the estimator's name because verl aggregates metrics over ``parameter_sync_step`` iterations by their
-names: the largest value for a name that contains "max", the least for "min", the sum for "sum" or "total", and
-otherwise the mean, which is what these are.
+The prefix is not the estimator's name because verl aggregates metrics over ``parameter_sync_step`` iterations by name:
+the largest value for a name with "max", the least for "min", the sum for "sum" or "total", otherwise the mean, as these
+need.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def training_metrics(
 
 
 def k_metrics(objective: Objective, n: int) -> dict[str, float]:
-    """Tell which K is trained for, with ``k=all`` by the size n of the largest group."""
+    """Return the smallest and largest K of the step; with ``k=all`` the largest is n - 1 of the largest group."""
     largest = n - 1 if objective.k == "all" else max(objective.k)
     return {f"{PREFIX}/k/smallest": objective.smallest_k, f"{PREFIX}/k/largest": largest}
 

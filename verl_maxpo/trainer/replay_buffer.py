@@ -2,8 +2,8 @@
 
 verl's own filter (``algorithm.filter_groups``, DAPO's) drops groups whose rewards are all equal. For max@k many more
 teach nothing: with 0/1 rewards all groups with more than n - k successes. :func:`dynamic_sampler` makes verl's replay
-buffer of the trainer's mode with that one decision replaced; how it generates, waits, refills and drops what is too
-old is verl's. See ``docs/dynamic_sampling.md``. The only module of this package that imports verl's trainer.
+buffer of the trainer's mode with that one decision replaced; generation, waiting, refills and staleness stay verl's.
+See ``docs/dynamic_sampling.md``. The only module of this package that imports verl's trainer.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def _check_filter(config: Any) -> None:
     limit = options.get("max_num_gen_batches", 0)
     if type(limit) is not int or limit < 1:
         raise ValueError(
-            f"{key}.max_num_gen_batches must be at least 1, got {limit!r}: a step may generate so many batches in "
-            "search of groups that teach anything, and without a limit would do so for ever on data that no longer "
-            "do. 10 is usual"
+            f"{key}.max_num_gen_batches must be at least 1, got {limit!r}: a step may generate that many batches in "
+            "search of groups that teach anything; without a limit it would go on forever on data that no longer do. "
+            "10 is usual"
         )
     reward_model = config.reward.reward_model
     if reward_model.enable and not reward_model.enable_resource_pool:
@@ -120,7 +120,7 @@ def _check_filter(config: Any) -> None:
 
 
 class _DropsGroupsWithoutSignal(ReplayBuffer):
-    """Decide by the objective of the step which groups are dropped, count them and stop where there is no end to it."""
+    """Drop groups by the objective of the step, count them, and stop the run if too few teach anything."""
 
     def __init__(self, config: Any, **options: Any) -> None:
         super().__init__(**options)

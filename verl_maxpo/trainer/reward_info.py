@@ -1,9 +1,9 @@
-"""What the rewards say of a response beside its reward, in verl's ``reward_extra_info``.
+"""What a reward manager or reward function reports of a response beside its reward: verl's ``reward_extra_info``.
 
-A reward manager or a reward function of the user's returns it. Two options read it before advantages are computed:
+Two options read it before advantages are computed:
 
-- ``reward.reward_kwargs.unscored=drop`` leaves out the responses without a verdict, whose ``status`` says so: their
-  masks are emptied, as verl's own rejection sampling does it, so that they get no gradient and do not count.
+- ``reward.reward_kwargs.unscored=drop`` leaves out the responses without a verdict, whose ``status`` says so. Their
+  masks are emptied, as in verl's own rejection sampling, so they get no gradient and do not count.
 - ``algorithm.maxpo.select_by`` names what one of k responses is chosen by: a column with the score of a judge, or
   ``vote`` for the most frequent ``answer``.
 """
@@ -27,7 +27,7 @@ STATUS = "status"
 #: The statuses of a response without a verdict.
 UNSCORED = ("timeout", "crash")
 
-#: The columns that votes are read from, the first that there is.
+#: The columns with answers to vote by; the first one present is read.
 ANSWERS = ("answer", "pred")
 
 Info = Mapping[str, Any]
@@ -56,7 +56,7 @@ def drop_unscored(queue: Any, batch: Any, infos: Sequence[Info], is_padding: Seq
     Args:
         queue: verl's TransferQueue.
         batch: verl's ``KVBatchMeta`` of the step.
-        infos: What the rewards say of each row.
+        infos: What the rewards report of each row.
         is_padding: Whether verl added the row to fill the batch up.
 
     Raises:
@@ -91,7 +91,7 @@ def chosen_by(infos: Iterable[Info], is_padding: Iterable[bool], select_by: str)
     """Return the score or the answer of each response, None where it is padding, unscored or has none.
 
     Raises:
-        ValueError: The rewards do not say what ``select_by`` asks for.
+        ValueError: The rewards do not report what ``select_by`` asks for.
     """
     return [
         None if padding or is_unscored(info) else _chosen_by(info, select_by)
@@ -107,7 +107,7 @@ def keys_of(values: Sequence[Any], rule: Rule, counts: Tensor) -> Tensor:
     Args:
         values: Of each response.
         rule: ``score`` or ``vote``.
-        counts: Which responses count, ``[bs]``; what the others say is not looked at.
+        counts: Which responses count, ``[bs]``; the others are ignored.
     """
     if rule == "vote":
         return answer_labels(list(values), counts.shape, counts.device)
