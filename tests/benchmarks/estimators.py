@@ -1,6 +1,7 @@
 """Time MaxPO's estimator beside verl's own, in one process.
 
     python tests/benchmarks/estimators.py [--device cuda] [--json FILE]
+    OMP_NUM_THREADS=1 python tests/benchmarks/estimators.py --cpu-time    # where other work takes the cores too
 
 Every estimator is called as verl calls it: token-level rewards and a response mask of shape (bs, L), and a string uid
 for each row, prompts interleaved. Rounds alternate between the estimators, the median of the rounds is shown, and
@@ -41,6 +42,8 @@ QUADRATIC_UP_TO = 2**25  # elements of the O(n^2) tensor
 SUBSETS_UP_TO = 2**21  # subsets that brute force may visit
 
 Estimator = Callable[..., tuple[Tensor, Tensor]]
+
+clock = time.perf_counter
 
 
 def quadratic(rewards: Tensor, k: int) -> Tensor:
@@ -126,11 +129,11 @@ def time_once(call: Callable[[], Any], device: str) -> float:
     """Return the seconds that a call takes."""
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     call()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def time_all(calls: dict[str, Callable[[], Any]], device: str, rounds: int, budget_s: float) -> dict[str, float]:
@@ -203,12 +206,15 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run the command line."""
+    global clock
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many of the sizes, from the smallest")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cpu-time", action="store_true", help="of all threads, instead of the time that passes")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     results = {
         "torch": torch.__version__,
         "device": arguments.device,
