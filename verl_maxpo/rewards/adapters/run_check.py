@@ -132,7 +132,7 @@ async def _try_source(
         raise ValueError(f"{where}: {'; '.join(problem.text for problem in report.problems)}")
     for text in [*(problem.text for problem in report.problems), *report.warnings]:
         logger.warning("%s: %s. `verl-maxpo check` tries every row", where, text)
-    return [{**tally.last.columns, **tally.last.values} for tally in report.tallies.values() if tally.last]
+    return [{**tally.last.columns, **tally.last.values} for tally in report.tallies[source].values() if tally.last]
 
 
 def _first_rows(config: Any) -> tuple[dict[str, Any] | None, set[str]]:
