@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from verl_maxpo.rewards.verifiers.expressions import (
     check_literal,
     evaluate,
 )
+from verl_maxpo.rewards.verifiers.extraction import candidates
 from verl_maxpo.rewards.verifiers.scores import to_result
 
 
@@ -331,6 +333,29 @@ def test_python_function(tmp_path: Path) -> None:
 def test_python_function_of_a_module() -> None:
     with pytest.raises(ValueError, match=r"math has no function 'nothing'"):
         python_function.verify("7", "7", {}, path="pkg://math", name="nothing")
+
+
+def seconds_to_find(text: str) -> float:
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        list(candidates(text))
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@pytest.mark.parametrize("start", ["", "\\boxed{1"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *("\\boxed{", "\\boxed{1} and ", "\\boxed 5, ", "{", "}", "\\{", "<answer>", "<answer></answer>", "</think>"),
+        *("answer ", "answer\n", "answer is ", "correct option ", "#### ", "$", "**a", "1. ", "\n- ", ". 5"),
+    ],
+)
+def test_finding_the_answer_takes_linear_time(start: str, piece: str) -> None:
+    """Four times the text takes about four times as long; with quadratic time it would be sixteen."""
+    short, long = (seconds_to_find(start + piece * (length // len(piece))) for length in (10_000, 40_000))
+    assert long < 8 * short + 0.01
 
 
 @pytest.mark.parametrize("outcome", [2, -1, float("nan"), float("inf"), None, "x", {}, {"score": None}, [1]])

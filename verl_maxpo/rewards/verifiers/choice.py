@@ -1,8 +1,8 @@
 r"""Multiple choice: a letter.
 
-:mod:`.extraction` says where it may be. The first of these places that names a letter counts, so that a box with a
-formula does not hide the line "Answer: D"; last comes a last line that is an option and nothing else ("C) Paris").
-Several letters ("A or B", "A; B", a list of all options) are no answer.
+:mod:`.extraction` lists the places where it may be. The first place that names a letter counts, so a box with a formula
+does not hide the line "Answer: D". The last place is a final line that is only an option ("C) Paris"). Several letters
+("A or B", "A; B", a list of all options) are not an answer.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ LETTERS = "ABCDEFGHIJ"
 keeps_state = False  # one response does not change the verdict on the next
 
 _DRESS = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|bf|rm|boxed)\b|\\[()\[\]\\ ,;]|[{}$*`_~\"“”]")
-# A letter alone, with a label's sign ("C. Paris", "(C) Paris"), or before what cannot be the rest of a phrase.
+# A letter alone, with a label's punctuation ("C. Paris", "(C) Paris"), or before what cannot be more of a phrase.
 _LETTER = re.compile(
     r"\s*(?i:(?:(?:the|my|final|correct)\s+)*answer\s*(?:is|:)[\s:]*)?(?i:(?:the|correct|option|choice|letter)\s+)*"
     r"[(\[]?\s*(?P<letter>[A-J]|[a-j](?=\W*$))(?:\s*[).:\]。]+(?=[\s,;]|$)|\s*(?=[,;/&|+\n]|$)"
     r"|(?=\s+(?:[(–—-]|[A-J]\b|(?:or|and|because|since|as)\b)))"
 )
-# Another letter: joined to the first one, or with a label's sign; not the subject of a sentence ("A is wrong").
+# Another letter: joined to the first one, or with such punctuation; not the subject of a sentence ("A is wrong").
 _OTHER = re.compile(
     r"(?:[,;/&|+().:\n]\s*|(?<=[A-J])\s+|\b(?:and|or|maybe|perhaps|else|either)\s+)\(?([A-J])(?![\w'’])(?!\)?\s+(?!and\b|or\b)[a-z])"
     r"|\s\(?([A-J])[).:]\s"
@@ -97,7 +97,7 @@ def _places(response: str) -> Iterator[Found]:
 
 
 def _letters(text: str) -> set[str]:
-    r"""Return the letter of ``C``, ``(c)``, ``C.``, ``\text{C}`` or ``(C) a dog``; of a hedge, all that it names."""
+    r"""Return the letter of ``C``, ``(c)``, ``C.``, ``\text{C}`` or ``(C) a dog``; for a hedge, all that it names."""
     text = _DRESS.sub(" ", text[:_LONGEST])
     chosen = _LETTER.match(text)
     if not chosen:

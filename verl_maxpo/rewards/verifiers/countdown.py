@@ -1,6 +1,6 @@
-"""Countdown: an arithmetic expression that makes the target of the given numbers, each used exactly once.
+"""Countdown: an arithmetic expression that reaches the target with the given numbers, each used exactly once.
 
-The rows are those of TinyZero (github.com/Jiayi-Pan/TinyZero): ``{"target": 24, "numbers": [4, 6, 1, 1]}``.
+Rows are in the format of TinyZero (github.com/Jiayi-Pan/TinyZero): ``{"target": 24, "numbers": [4, 6, 1, 1]}``.
 """
 
 from __future__ import annotations

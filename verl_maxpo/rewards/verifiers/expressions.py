@@ -1,7 +1,7 @@
 """Read expressions in a fixed small grammar, without evaluating anything but arithmetic.
 
 Nothing here calls ``eval``, and a text that passes :func:`check` has no attribute, subscript, string, comprehension or
-unknown name, so that SymPy's ``parse_expr`` (which is ``eval``) can be given it.
+unknown name, so it is safe to pass to SymPy's ``parse_expr``, which calls ``eval``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_DIGITS = 30
 MAX_BITS = 100_000
 
 _CHARACTERS = re.compile(r"[A-Za-z0-9_+\-*/(). ]*")
-# 0x77, 1_1_9 and 0e1 are numbers to Python, and to no problem.
+# Python reads 0x77, 1_1_9 and 0e1 as numbers; no problem writes numbers like that.
 _SPELLINGS = re.compile(r"(?<![A-Za-z0-9_])[0-9][0-9.]*[A-Za-z_]")
 _DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS + 1}}}")
 _LITERAL = re.compile(r"(?:[\[\](),\s]|-?[0-9]|'[^'\\\n]*'|\"[^\"\\\n]*\")*")
-# Signs that models write for the operators.
+# Other signs that models use for operators.
 _SIGNS = str.maketrans("×·⋅∙•∗＊✕✖÷∕⁄／−–－\n\t", "*********////---  ")
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
 _DRESS = re.compile(r"\\(?:left|right)(?![A-Za-z])|\\[()\[\]]|\$")
@@ -31,7 +31,7 @@ _TIMES = re.compile(r"(?<=[0-9) ])[xX](?=[0-9( ])|\\(?:times|cdot)(?![A-Za-z])")
 
 
 class NotEvaluated(ValueError):  # noqa: N818
-    """A text is not computed with; ``status`` says how the verification of it ends."""
+    """A text is not evaluated; ``status`` is the status of the verdict."""
 
     status = Status.REFUSED
 
@@ -48,7 +48,7 @@ class Forbidden(NotEvaluated):
 
 @dataclass(frozen=True)
 class Grammar:
-    """What an expression may consist of beside numbers, ``+ - * /`` and parentheses.
+    """What an expression may contain besides numbers, ``+ - * /`` and parentheses.
 
     Attributes:
         names: Variables and constants.
@@ -72,8 +72,8 @@ def check(text: str, grammar: Grammar = ARITHMETIC) -> ast.expr:
     """Read an expression.
 
     Raises:
-        Unreadable: It is not one.
-        Forbidden: It is not of the grammar.
+        Unreadable: It is not an expression.
+        Forbidden: It has something that the grammar does not allow.
     """
     if len(text) > grammar.max_length or depth(text) > grammar.max_depth:
         raise Forbidden(f"longer than {grammar.max_length} characters or nested deeper than {grammar.max_depth}")
@@ -116,7 +116,7 @@ def _check_node(node: ast.expr, grammar: Grammar, powers: int) -> None:
 
 
 def _check_power(node: ast.BinOp, grammar: Grammar, powers: int) -> None:
-    """Bound what nested powers can grow to; an exponent with a variable may have no powers and small numbers only."""
+    """Limit how large nested powers can grow. Exponents with a variable may have small numbers but no powers."""
     try:
         exponent = max(Fraction(1), abs(evaluate(node.right)))
     except Unreadable:
@@ -131,7 +131,7 @@ def evaluate(node: ast.expr) -> Fraction:
     """Return the exact value of arithmetic with ``+ - * /`` and integer powers.
 
     Raises:
-        Unreadable: Something else is in it, or it divides by zero.
+        Unreadable: It contains anything else, or divides by zero.
         Forbidden: A power has more than MAX_BITS bits.
     """
     match node:
@@ -170,7 +170,7 @@ def check_literal(text: str) -> None:
 
     Raises:
         Unreadable: It is not.
-        Forbidden: It is too long, or has a character that such a literal has not.
+        Forbidden: It is too long, or has characters that no such literal has.
     """
     if len(text) > 10_000 or not _LITERAL.fullmatch(text):
         raise Forbidden("longer than 10,000 characters, or not a literal of lists, strings and integers")
@@ -186,6 +186,6 @@ def plain_signs(text: str) -> str:
 
 
 def depth(text: str) -> int:
-    """Return how deep the brackets of a text are nested."""
+    """Return how deeply the brackets of a text are nested."""
     steps = (1 if character in "([{" else -1 for character in text if character in "()[]{}")
     return max(accumulate(steps), default=0)

@@ -1,6 +1,6 @@
 """Find the answer of a response, by one rule for every verifier that reads text: see ``docs/verifiers.md``.
 
-A response may be megabytes of text made to hurt: no regular expression backtracks over more than a bounded part of it.
+Responses are untrusted and may be megabytes long: no regular expression here backtracks over more than a bounded part.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-LONGEST = 4000  # of a statement; a longer one is too long for an answer
-LONGEST_ENDS = 100_000, 10_000  # in which "answer is" and the last statement are looked for
-_SHORT_END = 300  # in which, with the sentence that it begins in, the last statement is looked for first
+LONGEST = 4000  # characters of a line that are read
+LONGEST_ENDS = 100_000, 10_000  # characters at the end that are searched for "answer is" and the last statement
+_SHORT_END = 300  # characters at the end that are searched for the last statement first
 _THOUGHT = re.compile(
     r"[<\[◁](?i:/(?:[a-z]+:)?(?:think|thinking|thought|reasoning|analysis)[>\]▷]|\|end_of_thought\|>|\|channel\|>final<\|message\|>)"
 )
-_THOUGHT_SIGNS = ("</", "[/", "<|", "◁")  # one of these begins it
+_THOUGHT_SIGNS = ("</", "[/", "<|", "◁")  # every match begins with one of these
 _BOX = re.compile(r"\\(?:boxed|fbox)(?:\s*(?P<brace>\{)|(?![A-Za-z])[^\S\n]*(?P<bare>[^\s${}]{1,80}))")
-_BRACE = re.compile(r"[\\{}](?:(?<=\\)[\\{}]|(?<=[{}]))")  # one class begins it: it is found faster
+_BRACE = re.compile(r"[\\{}](?:(?<=\\)[\\{}]|(?<=[{}]))")  # faster with one class at the start
 # What stands between two boxes that give one answer together: "\boxed{1}$ and $\boxed{2}".
 _JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?\Z")
 _LONGEST_JOINT = 40
-# Words that a mark begins with or consists of.
+# A mark begins with one of these, but for the case and the words before it.
 _MARK_WORDS = (
     "answer",
     "option",
@@ -66,7 +66,7 @@ _IS = re.compile(
 )
 _DENIED = re.compile(r"\b(?:not|cannot|never|doubt|neither|nor|hardly|no|if|unless)\b|n['’]t\b", re.IGNORECASE)
 _DOUBT = re.compile(r"\b(?:or|if|unless|wrong|incorrect|false|impossible|maybe|perhaps|possibly|mod|base)\b")
-# What may follow an answer without being a part of it: ", because 5 is odd", "(one half)".
+# Asides after an answer: ", because 5 is odd", "(one half)".
 _ASIDE = re.compile(
     r",?\s+(?:because|since|as|which|where|so|(?:and\s+)?not|for\s+(?:all|any|every|each))\s.*"
     r"|,?\s+\((?:[A-Za-z][a-z]+|a|[=≈])(?![A-Za-z(])[^()]*\)",
@@ -78,14 +78,14 @@ _TRAILING = re.compile(rf"(?<=\S)((?:\s+{_NO_WORD}[A-Za-z][A-Za-z'’-]+)+)$")
 
 
 class Found(NamedTuple):
-    """A place where the answer may be, and what stands there."""
+    """A place where the answer may be, and its text."""
 
     place: str  # "box", "tag", "line" or "end"
     text: str
 
 
 def candidates(response: str) -> Iterator[Found]:
-    """Yield where the answer may be, the strongest first; the first is the answer unless the task cannot read it."""
+    """Yield the places where the answer may be, best first. The first is the answer unless the task cannot read it."""
     text = after_thinking(response)
     tagged = last_tag(text, "answer")
     text = tagged or text
@@ -109,13 +109,13 @@ def final_answer(response: str) -> Found | None:
 
 
 def stated_after(mark: re.Pattern[str], text: str) -> str | None:
-    """Return what the line after the last mark states; the next line that says something, if that is all."""
+    """Return the value stated after the last mark, on the same line or else on the next line with text."""
     found = last_match(mark, text)
     return found and statement(line_from(text, found.end()), first=True)
 
 
 def after_thinking(response: str) -> str:
-    """Return what follows the last end of the model's thinking, or all of it if nothing does."""
+    """Return the text after the model's thinking, or the whole response if nothing follows the thinking."""
     if not any(sign in response for sign in _THOUGHT_SIGNS):
         return response
     thought = last_match(_THOUGHT, response)
@@ -124,7 +124,7 @@ def after_thinking(response: str) -> str:
 
 
 def _last_mark(text: str) -> re.Match[str] | None:
-    """Return the last "answer is" or the like, found by its words from the end, as the expression alone is slow."""
+    """Return the last "answer is" or the like, found by its words: the regular expression alone is slow."""
     lower = text.replace("İ", "I").lower()  # as long as the text
     found = {word: lower.rfind(word) for word in _MARK_WORDS}
     while (start := max(found.values())) >= 0:
@@ -178,7 +178,7 @@ def last_tag(text: str, tag: str) -> str | None:
 
 
 def line_from(text: str, start: int) -> str:
-    """Return the first line from a position that says something, without Markdown."""
+    """Return the first line with text from a position on, without Markdown."""
     lines = _undressed(text[start : start + LONGEST]).split("\n")
     return next((line.strip(" \t*_`") for line in lines if not _ANNOUNCES.fullmatch(line)), "")
 
@@ -201,9 +201,10 @@ def _undressed(text: str) -> str:
 
 
 def statement(sentence: str, *, first: bool) -> str:
-    r"""Return what a sentence, or the first one, states: what follows its last "is", without asides.
+    r"""Return the value that a sentence states: the text after its last "is", without asides.
 
-    Words around the value go into ``\text``, where the reader of answers judges them; what is denied comes whole.
+    With ``first`` only the first sentence counts. Words around the value are put into ``\text`` for the reader of
+    answers to judge. A denied value comes with its whole clause.
     """
     if (word := sentence.removesuffix(".")).isalnum():
         return word

@@ -1,7 +1,7 @@
 """GSM8K: the rest of the line after ``####``, or the final answer in any form, compared exactly.
 
-Unlike in ``verl.utils.reward_score.gsm8k``, the whole rest of the line is the answer (``#### 5 or 6`` is none),
-numbers, not texts, are compared (``72.0`` is 72), and ``flexible`` then looks where ``math`` does. See Cobbe et al.,
+Unlike in ``verl.utils.reward_score.gsm8k``, the answer is the whole rest of the line (``#### 5 or 6`` is not a number),
+numbers are compared, not texts (``72.0`` is 72), and ``flexible`` looks where ``math`` does. See Cobbe et al.,
 "Training Verifiers to Solve Math Word Problems" (arXiv:2110.14168).
 """
 
@@ -33,7 +33,7 @@ def verify(
     """Compare the final number of a response with the ground truth.
 
     The ground truth is a number, as one or as text, or a GSM8K solution that ends in ``#### number``. The method
-    ``strict`` wants the number after the last ``####``; ``flexible`` goes on to any other form.
+    ``strict`` accepts only the number after the last ``####``; ``flexible`` then accepts any other form.
 
     Raises:
         ValueError: The method is unknown, or the ground truth has no number.
@@ -71,6 +71,6 @@ def _truth(ground_truth: str) -> Number:
 
 @lru_cache(maxsize=4096)
 def _number(text: str) -> Number | None:
-    """Read one number, whatever name, currency or unit it has; a sign of percent does not matter."""
+    """Read one number; its name, currency, unit and percent sign do not matter."""
     answer: Answer = read(re.sub(r"^([-+])\s+", r"\1", last_boxed(text) or text))
     return answer.value if answer.kind is Kind.NUMBER and not answer.approximate else None

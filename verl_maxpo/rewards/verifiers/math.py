@@ -1,7 +1,7 @@
 r"""Mathematical answers: read exactly where that is cheap, compared by math-verify where it is not.
 
-A response has one final answer, which :mod:`.extraction` finds, so that an enumeration such as ``\boxed{1} \boxed{2}``
-gains nothing. :mod:`.answers` reads and compares it; what counts as equal is in ``docs/verifiers.md``.
+A response has one final answer, found by :mod:`.extraction`, so listing guesses such as ``\boxed{1} \boxed{2}`` gains
+nothing. :mod:`.answers` reads and compares it. ``docs/verifiers.md`` says what counts as equal.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def verify(
 
 
 def prepare(**options: Any) -> None:
-    """Parse and compare a formula once, so that no process spends a tenth of a second on its first one."""
+    """Compare a polynomial and a constant, which takes some tenths of a second the first time."""
     verify("\\boxed{x^2 + 1}", "1 + x^2", {})
+    verify("\\boxed{\\sqrt{2} + 1}", "1 + \\sqrt{2}", {})
 
 
 def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -> tuple[str, str]:
@@ -66,14 +67,14 @@ def examples(ground_truth: Any, extra_info: Mapping[str, Any], **options: Any) -
 
 
 def doubt(ground_truth: Any) -> str:
-    """Return why ordinary responses will hardly match a gold answer: no answer, a sentence, a choice of two, JSON."""
+    """Return why ordinary responses are unlikely to match a gold answer, or an empty text."""
     text = _final(_text_of(ground_truth)).strip()
     return next(
         (f"{kind}: {shorten(text)!r}" for kind, form in _DOUBTS.items() if re.fullmatch(form, text, re.DOTALL)), ""
     )
 
 
-@lru_cache(maxsize=4096)  # the responses to one problem have few different answers
+@lru_cache(maxsize=4096)  # responses to one problem share few answers
 def _compare(answer: str, ground_truth: str, *, format_ok: bool) -> VerifierResult:
     gold = _gold(ground_truth)
     if depth(answer) > MAX_DEPTH:
@@ -101,7 +102,7 @@ def _final(ground_truth: str) -> str:
 @lru_cache(maxsize=4096)
 def _gold(ground_truth: str) -> Answer:
     gold = read(_final(ground_truth))
-    braces = re.sub(r"\\\{(?=\s*\\begin)", "", gold.latex)  # the one brace of a system
+    braces = re.sub(r"\\\{(?=\s*\\begin)", "", gold.latex)  # a system has only this brace
     if not re.search(r"\w", gold.latex) or braces.count("{") != braces.count("}"):
         raise ValueError(f"the ground_truth {shorten(ground_truth)!r} is not an answer in LaTeX")
     return gold

@@ -38,13 +38,14 @@ def verify(
 
     Args:
         response: The response.
-        ground_truth: Of the row.
-        extra_info: Of the row, and what verl adds; its ``data_source`` is given to the function.
+        ground_truth: The row's.
+        extra_info: The row's, and what verl adds; its ``data_source`` is passed to the function.
         path: A Python file, or ``pkg://package.module``.
-        name: Of the function.
-        score_range: The least and the greatest score, which become 0 and 1; None says only whether verl's own reward
-            managers could use the score, with the status ``unparseable`` if not, and what they would report beside it.
-        **options: Given to the function.
+        name: The function's name.
+        score_range: The lowest and highest score, which become 0 and 1. With None the result only says whether verl's
+            own reward managers could use the score (the status is ``unparseable`` if not) and what they would report
+            beside it.
+        **options: Passed to the function.
 
     Raises:
         ValueError: The function is not found, or its score is outside the range or no number.
@@ -71,7 +72,7 @@ def prepare(*, path: str, name: str, score_range: Sequence[float] | None = (0.0,
     """Load the function, with all it imports, before the process is locked down.
 
     Raises:
-        ValueError: The function is not found, is ``async`` or does not take what it is called with; the range is none.
+        ValueError: The function is not found, is ``async`` or cannot be called like this; or the range is not one.
     """
     if score_range is None:
         usable_reward(0.0)  # imports what it needs
@@ -92,9 +93,9 @@ def prepare(*, path: str, name: str, score_range: Sequence[float] | None = (0.0,
 def examples(
     ground_truth: Any, extra_info: Mapping[str, Any], *, path: str, **options: Any
 ) -> tuple[str | None, str | None] | None:
-    """Return what ``examples(ground_truth, extra_info)`` of the function's own module does, None where it has none.
+    """Return what ``examples(ground_truth, extra_info)`` of the function's module returns, or None if it has none.
 
-    A module that has it is imported in the process that asks; others are not.
+    Only a module that has it is imported by the calling process.
     """
     return _module(path).examples(ground_truth, dict(extra_info)) if "def examples(" in _source(path) else None
 

@@ -1,11 +1,11 @@
 """Any task of reasoning-gym (github.com/open-thought/reasoning-gym), scored by the task's own scorer.
 
 A row's ``extra_info`` has the name of the ``task`` and the ``entry`` that reasoning-gym made, as a Python literal
-(:func:`.entry_to_text`): some scorers compare tuples, which JSON would make lists of. The answer is what the last
-``<answer>...</answer>`` holds, and ``correct`` means that the scorer gives it 1.
+(:func:`.entry_to_text`): some scorers compare tuples, which JSON turns into lists. The answer is the text in the last
+``<answer>...</answer>``, and ``correct`` means that the scorer gives it 1.
 
-Why scorers need :data:`GUARDS`, what else has to be :data:`SOLVED`, why wrong answers score 0 unless the route has
-``partial: true``, and what stays weak after that is in ``docs/reasoning_gym.md``.
+``docs/reasoning_gym.md`` says why scorers need :data:`GUARDS` and :data:`SOLVED`, why wrong answers score 0 unless the
+route has ``partial: true``, and what stays weak.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _PLAIN = re.compile(r"[\w\s.,]*")
 
 
 class _Wrong(Exception):  # noqa: N818
-    """The answer is wrong, and finding that out needs no scorer."""
+    """The answer is wrong; no scorer is needed to tell."""
 
 
 Guard = Callable[[str, Mapping[str, Any]], object]
 
 
 def _arithmetic(answer: str, entry: Mapping[str, Any]) -> None:
-    """Let expressions of exactly the problem's integers pass, which the scorers look for in the text only."""
+    """Pass expressions that use exactly the problem's integers; scorers only search the text for them."""
     if sorted(numbers(check(answer, Grammar(max_length=300)))) != sorted(entry["metadata"]["numbers"]):
         raise _Wrong
 
@@ -68,7 +68,7 @@ def _integral(answer: str, entry: Mapping[str, Any]) -> None:
 
 
 def _literal(answer: str, entry: Mapping[str, Any]) -> None:
-    """Let the exact answers pass, which the scorer compares first, and literals of lists."""
+    """Pass the exact answers, which the scorer compares first, and literals of lists."""
     if answer.strip() in {exact.strip() for exact in (entry["answer"], *entry["metadata"].get("valid_answers", ()))}:
         return
     if _PLAIN.fullmatch(answer):  # a name would be looked up
@@ -126,7 +126,7 @@ def _has_the_same_numbers(answer: str, entry: Mapping[str, Any]) -> bool:
     return [*map(float, found)] == [*map(float, gold)]
 
 
-#: What has to hold, beyond a score of 1, for an answer to be right.
+#: What a right answer needs besides a score of 1.
 SOLVED: dict[str, Callable[[str, Mapping[str, Any]], bool]] = {
     **dict.fromkeys(("countdown", "puzzle24"), _equals_target),
     "coin_flip": _is_near,

@@ -1,4 +1,4 @@
-"""Turn what a scoring function of verl's kind returns into a result."""
+"""Turn the outcome of a scoring function as verl has them into a result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
 
 
 def usable_reward(outcome: Any) -> float:
-    """Return the reward as verl reads it from what a reward function returned.
+    """Return the reward that verl reads from the outcome of a reward function.
 
     Raises:
         ValueError: verl could not use it, and would fail once per response.

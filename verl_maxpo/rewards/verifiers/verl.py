@@ -1,6 +1,6 @@
-"""The scorer that verl's ``default_compute_score`` has for a data source.
+"""verl's own scorer for a data source, called by ``default_compute_score``.
 
-Only those that read a response as text are run. The others execute it and are refused: ``prime_code`` runs programs;
+Only scorers that read a response as text are run. The others execute it and are refused: ``prime_code`` runs programs;
 ``prime_math`` and ``mathruler``, to which ``geo3k`` goes, use ``eval`` or SymPy's ``parse_expr``, which is eval too.
 """
 

@@ -1,7 +1,7 @@
 """Answers as people and models write them; importing this package needs no math-verify.
 
-:mod:`.reading` makes an :class:`Answer` of a text, :mod:`.voting` one text of equal answers, :mod:`.comparing` decides
-whether two are the same; :mod:`.parsing` is math-verify behind its guard, :mod:`.costs`.
+:mod:`.reading` turns a text into an :class:`Answer`, :mod:`.comparing` decides whether two are the same, and
+:mod:`.voting` gives equal answers one text. :mod:`.parsing` is math-verify, guarded by :mod:`.costs`.
 """
 
 from verl_maxpo.rewards.verifiers.answers.kinds import Answer, Kind

@@ -1,7 +1,7 @@
 r"""Decide whether an answer is the gold answer.
 
-What stands around the gold answer (a unit, a percent sign, a base, a name, an option's letter) may be left out. What it
-does not have may be added only where that does not change the value. Formulas are compared by math-verify.
+A response may leave out what surrounds the gold answer: a unit, a percent sign, a base, a name, an option's letter. It
+may add these only if that does not change the value. math-verify compares formulas.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from verl_maxpo.rewards.verifiers.answers.parsing import same_formula
 from verl_maxpo.rewards.verifiers.answers.reading import chain, read
 from verl_maxpo.rewards.verifiers.answers.voting import canonical, squash
 
-MAX_MATCHES = 6  # items of a set for which an equal one is looked for by math-verify
+MAX_MATCHES = 6  # items of a set that are compared with all others, perhaps by math-verify
 
 _DERIVATIVE = r"\\frac\s*\{\s*(?:\\text\{)?d\}?\s*\}\s*\{\s*(?:\\text\{)?d"
 _QUESTION = re.compile(rf"\\(?:int|iint|oint|sum|prod|lim)(?![A-Za-z])|{_DERIVATIVE}")
@@ -62,7 +62,7 @@ def same(gold: Answer, answer: Answer) -> bool:
 
 
 def _value_of_chain(latex: str) -> Answer | None:
-    r"""Return the value of ``A = \pi \cdot 3^2 = 9\pi``, if all of it is true."""
+    r"""Return the value of ``A = \pi \cdot 3^2 = 9\pi``, if every step is true."""
     parts = [part.strip() for part in latex.split("=")]
     *working, value = chain(parts)
     if not 0 < len(working) < MAX_MATCHES or not all(map(is_constant, (*working, value))):
@@ -98,7 +98,7 @@ def _same_kind(gold: Answer, answer: Answer) -> bool:
 
 
 def _same_measure(gold: Answer, answer: Answer) -> bool:
-    """Compare two numbers, of which the gold one may have a percent sign that the other leaves out."""
+    """Compare two numbers; the answer may leave out the gold answer's percent sign."""
     signs = {answer.percent, answer.percent or gold.percent}
     return any(same_number(_share(gold.value, gold.percent), _share(answer.value, sign)) for sign in signs)
 
@@ -108,7 +108,7 @@ def _share(number: Number, percent: bool) -> Number:
 
 
 def same_number(gold: Number, answer: Number) -> bool:
-    """Compare two numbers: exactly, or where one is a decimal to six places, five digits of those below 1/100."""
+    """Compare two numbers exactly, or if one is a decimal, to six places (five digits below 1/100)."""
     if gold.value == answer.value:
         return True
     if not (gold.decimal or answer.decimal):
@@ -118,7 +118,7 @@ def same_number(gold: Number, answer: Number) -> bool:
 
 
 def _same_items(gold: Answer, answer: Answer) -> bool:
-    """Compare two lists: a set has no order, tuples and vectors have; a list without braces may stand for either."""
+    """Compare two lists. Sets are unordered, tuples and vectors ordered; a list without braces may be either."""
     kinds = {gold.brackets, answer.brackets}
     if kinds <= {"", "{}"}:
         once = "{}" in kinds  # a set has each item once
@@ -129,7 +129,7 @@ def _same_items(gold: Answer, answer: Answer) -> bool:
 
 
 def _matched(gold: Sequence[Answer | Range], answer: Sequence[Answer | Range]) -> bool:
-    """Return whether every item has an equal one, in any order; first by their canonical texts."""
+    """Return whether each item has an equal one, in any order. Canonical texts are compared first."""
     rest, unmatched = [(canonical(item), item) for item in answer], []
     for item in gold:
         text = canonical(item)
@@ -195,8 +195,8 @@ def _words(answer: Answer) -> list[str]:
 def is_unevaluated(gold: Answer, answer: Answer) -> bool:
     r"""Return whether an answer leaves to the verifier what the problem may have asked for.
 
-    That is an integral, a sum, a limit or a derivative that the gold answer has not; a function of constants where the
-    gold answer has none; and for a number, a sum, a difference, a product or a quotient of plain numbers. Powers,
+    That is an integral, a sum, a limit or a derivative that the gold answer does not have; a function of constants
+    where it has none; and for a number, a sum, a difference, a product or a quotient of plain numbers. Powers,
     roots, factorials, binomials and products of them are closed forms.
     """
     if answer.kind is not Kind.FORMULA:
@@ -269,7 +269,7 @@ def _items_and_other(gold: Answer, answer: Answer) -> bool:
 
 
 def _ratio_and_other(gold: Answer, answer: Answer) -> bool:
-    """Compare ``2:3`` with 2/3; ``10:30`` may be a time, and is a ratio only in the very same terms."""
+    """Compare ``2:3`` with 2/3; ``10:30`` may be a time, so it is a ratio only in the same terms."""
     for one, other in ((gold, answer), (answer, gold)):
         if other.kind is not Kind.NUMBER:
             continue

@@ -1,4 +1,4 @@
-"""What a formula would cost to parse or compare, judged from its text in linear time."""
+"""Judge from the text of a formula, in linear time, what it would cost to parse or compare."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _grows(answer: str) -> bool:
 
 
 def _size(latex: str) -> float:
-    """Return a bound of the absolute value of a number in LaTeX; one with a name counts by its largest number."""
+    """Bound the absolute value of a number in LaTeX; if it has a variable, return its largest number."""
     value = _value(latex)
     if value is not None:
         return value
@@ -95,7 +95,7 @@ def _value(latex: str) -> float | None:
 
 
 def _group(text: str, start: int, step: int) -> str:
-    """Return what a brace that opens at ``start`` encloses, or with a step of -1 a bracket that closes there."""
+    """Return the content of the brace that opens at ``start``, or with step -1 of the bracket that closes there."""
     opening, closing = ("{", "}") if step > 0 else (")]}", "([{")
     level, position = 0, start
     while 0 <= position < len(text):

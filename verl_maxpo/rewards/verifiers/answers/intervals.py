@@ -1,6 +1,6 @@
-r"""Unions of intervals: as such, as solved inequalities, as the set of the numbers that fulfil them.
+r"""Unions of intervals, written as intervals, as solved inequalities or as a set of numbers with a condition.
 
-Only a bare variable against constants is solved: ``2x - 1 > 5`` quotes a problem and is no interval here.
+An inequality is solved if it compares a bare variable with constants: ``2x - 1 > 5`` only restates the problem.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MINUS_INFINITY, _INFINITY = formula(r"-\infty"), formula(r"\infty")
 
 
 def is_relation(latex: str) -> bool:
-    """Return whether a formula has an equality or inequality in it."""
+    """Return whether a formula contains an equation or inequality."""
     return _ANY_RELATION.search(latex) is not None
 
 
@@ -73,7 +73,7 @@ def _union(latex: str, read: Read, *, pairs: bool = False) -> list[Range] | None
 
 
 def _interval(latex: str, read: Read, *, pairs: bool) -> list[Range] | None:
-    r"""Read ``[0,5)``, ``]0,5[``, ``(3,\infty)``; ``(0,5)`` and ``[0,5]`` may be pairs, so that it takes a reason."""
+    r"""Read ``[0,5)``, ``]0,5[``, ``(3,\infty)``; ``(0,5)`` and ``[0,5]`` may be pairs."""
     match = _INTERVAL.fullmatch(latex)
     if not match:
         return None

@@ -11,7 +11,7 @@ from verl_maxpo.rewards.verifiers.answers.units import Unit
 
 
 class Kind(Enum):
-    """What an answer is, with what its ``value`` holds."""
+    """What an answer is. Comments say what its ``value`` holds."""
 
     NUMBER = "number"  # Number
     WORDS = "words"  # str, in lower case
@@ -32,15 +32,15 @@ class Answer:
     Attributes:
         kind: What it is.
         value: See :class:`Kind`.
-        latex: All of it in one notation.
-        body: Without what stands around it, as math-verify is given it.
+        latex: The whole answer, in one notation.
+        body: The answer without its surroundings, as math-verify gets it.
         brackets: Of items: ``{}``, ``()``, ``[]``, ``<>``, ``names`` (x = 1, y = 2) or empty for a list.
-        name: The variable that it is the value of; empty for another name, such as ``f(3)`` or "Area"; else None.
-        letter: Of the option that it is.
+        name: The variable that has this value; empty for another name, such as ``f(3)`` or "Area"; else None.
+        letter: The letter of the option.
         unit: What is counted or measured.
         percent: It has a percent sign.
         degrees: It has a degree sign.
-        approximate: It says that it is one.
+        approximate: It says that it is approximate.
     """
 
     kind: Kind

@@ -30,7 +30,7 @@ _PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])\s*")
 
 
 def split(latex: str) -> list[str]:
-    """Split an answer at its commas, semicolons, "and" and "or" that stand in no brackets."""
+    """Split an answer at the commas, semicolons, "and" and "or" outside brackets."""
     parts, start, level = [], 0, 0
     for match in _SPLIT.finditer(latex):
         if match["open"]:

@@ -1,4 +1,4 @@
-"""Answers that are no mathematics to compute with: words, times, dates, ratios, numbers in a base."""
+"""Answers that are not formulas: words, times, dates, ratios, numbers in a base."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from verl_maxpo.rewards.verifiers.answers.numerals import read_number
 
 TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
-#: Words that name a set, in LaTeX, and words for which there are others.
+#: Words that name a set, with its LaTeX, and abbreviations.
 _SYNONYMS = {
     **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions"), r"\emptyset"),
     **dict.fromkeys(("empty set", "null set"), r"\emptyset"),
@@ -54,7 +54,7 @@ def flat(latex: str) -> str:
 
 
 def read_words(latex: str) -> Answer | None:
-    r"""Read words, in ``\text`` or as they are; letters in a row are a word if they are three, or capitals."""
+    r"""Read words, in ``\text`` or bare. A run of letters is a word if it has three letters or two capitals."""
     text = flat(latex)
     if not _WORDY.fullmatch(text):
         return None
@@ -65,7 +65,7 @@ def read_words(latex: str) -> Answer | None:
 
 
 def read_time(latex: str) -> Answer | None:
-    """Read ``10:30``, ``10:30 p.m.``, ``3 pm``; the minutes have two digits, which a ratio seldom has."""
+    """Read ``10:30``, ``10:30 p.m.``, ``3 pm``; minutes have two digits, unlike most ratios."""
     match = _TIME.fullmatch(latex)
     if not match or not (match[2] or match[4]) or int(match[1]) > (12 if match[4] else 24):
         return None

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeAlias
 
+_Write: TypeAlias = Callable[[re.Match[str]], str]
 _SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ"
 _SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉"
 _DIGITS = str.maketrans(_SUPERSCRIPTS + _SUBSCRIPTS, "0123456789+-n0123456789")
@@ -43,6 +45,7 @@ _COMMANDS = {
     **{"smallsetminus": r"\setminus", "simeq": r"\approx", "sim": r"\approx", "lvert": "|", "rvert": "|", "vert": "|"},
 }
 _NAMES = "|".join(sorted(_COMMANDS, key=len, reverse=True))
+_UNIT = r"\s*\\text\s*\{([^{}]*)\}\s*"
 _FUNCTIONS = r"((?:arc)?(?:sin|cos|tan)|ln|log|lg|exp)"
 _PLAIN = re.compile(r"-?[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 
@@ -72,10 +75,8 @@ def _listed(system: re.Match[str]) -> str:
     return ", ".join(row.replace("&", "") for row in rows) if all(map(_EQUATION.fullmatch, rows)) else system[0]
 
 
-def _step(
-    needed: str, pattern: str, replacement: str | Callable[[re.Match[str]], str]
-) -> tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]]:
-    """Return a substitution for texts that contain ``needed``; most answers need few of them, which saves time."""
+def _step(needed: str, pattern: str, replacement: str | _Write) -> tuple[str, re.Pattern[str], _Write]:
+    """Return a substitution for texts that contain ``needed``: few answers need many."""
     return needed, re.compile(pattern), (lambda _: replacement) if isinstance(replacement, str) else replacement
 
 
@@ -106,11 +107,7 @@ _STEPS = [
         r"((?:(?!\\begin|\\end).)*)\\end\s*\{\1\}",
         _listed,
     ),
-    _step(
-        r"\text",
-        r"\\frac\s*\{\s*\\text\s*\{([^{}]*)\}\s*\}\s*\{\s*\\text\s*\{([^{}]*)\}\s*\}",
-        lambda m: rf"\text{{{m[1]}/{m[2]}}}",
-    ),
+    _step(r"\text", rf"\\frac\s*\{{{_UNIT}\}}\s*\{{{_UNIT}\}}", lambda m: rf"\text{{{m[1]}/{m[2]}}}"),
     _step(r"\circ}", r"\^\{\\circ\}\s*(?:\\text\s*\{\s*C\s*\}|C(?![A-Za-z]))", r"\text{ celsius}"),
     _step(r"\circ}", r"\^\{\\circ\}\s*(?:\\text\s*\{\s*F\s*\}|F(?![A-Za-z]))", r"\text{ fahrenheit}"),
     _step("{", r"\{\s*([-+=:])\s*\}", lambda m: m[1]),

@@ -1,6 +1,6 @@
 r"""Formulas, parsed and compared by math-verify (github.com/huggingface/Math-Verify).
 
-What would cost too much is refused before. Constants are compared here: math-verify rounds them to six places.
+Formulas that would cost too much are refused first. Constants are compared here, as math-verify rounds to six places.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from math_verify import verify as math_verify_equal
 from verl_maxpo.rewards.verifiers.answers.costs import hopeless
 from verl_maxpo.rewards.verifiers.expressions import Forbidden, Unreadable
 
-logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of its time limits being off: the pool has one
+logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its time limit is off; the pool has one
 
 MAX_DIGITS = 15_000
 Parsed: TypeAlias = Any  # SymPy's Basic or MatrixBase
@@ -43,7 +43,7 @@ def parse_formula(latex: str) -> Parsed:
     return parsed
 
 
-@lru_cache(maxsize=4096)  # the responses to one problem have few different answers
+@lru_cache(maxsize=4096)  # responses to one problem share few answers
 def _parse(latex: str) -> Parsed | None:
     try:
         found = parse(f"${latex}$", _LATEX, "no_fallback", "first_match", parsing_timeout=None, raise_on_error=True)
@@ -93,7 +93,7 @@ def _number(parsed: Parsed) -> sympy.Expr | None:
 
 
 def _same_number(gold: sympy.Expr, answer: sympy.Expr) -> bool:
-    """Compare two numbers as :func:`.comparing.same_number` does; exactly means to more digits than could agree."""
+    """Compare two numbers as :func:`.comparing.same_number` does; exactly means to more digits than agree by chance."""
     if gold.is_Rational and answer.is_Rational:
         return bool(gold == answer)
     size = max(

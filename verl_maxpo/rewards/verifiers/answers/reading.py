@@ -1,8 +1,8 @@
 r"""Read an answer: what kind of thing it is, its exact value where that is cheap, and what stands around it.
 
-What surrounds the answer is taken off and remembered (words that lead in, the letter of an option, a name as in
-``x = 5``, currency, unit, percent and degree signs); then the first of the readers that knows the rest gives its kind.
-What none knows is a formula, for math-verify to read. Only arithmetic with small integers is evaluated.
+What surrounds the answer is taken off and remembered: words that lead in, the letter of an option, a name as in
+``x = 5``, currency, unit, percent and degree signs. The first reader that knows the rest decides its kind. If none
+does, it is a formula for math-verify. Only arithmetic with small integers is evaluated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PHRASE = (
     r"\b(?:answers?|result|solutions?|value|option|choice)\b\s*(?:(?:is|are|equals)\b\s*:?|[:=])\s*"
 )
 _LEAD_IN = re.compile(rf"\\text\s*\{{{_PHRASE}\}}\s*|{_PHRASE}", re.IGNORECASE)
-# Words before a value; what they say is all there is to it if they end in "is" or a colon, or a plain value follows.
+# Words before a value. They may be dropped if they end in "is" or a colon, or if a plain value follows.
 _LEAD = re.compile(r"(?:\\text\s*\{((?=[^{}]*[^\W\d_]{2})[^{}0-9]*)\}\s*:?\s*)+(?![=_^/*+])(?=\S)")
 _CONNECTS = r"(?:so|thus|hence|therefore|then|and|now|finally|here|it|we|conclude|follows|that|also|the|answer)"
 _SAYS = re.compile(
@@ -63,7 +63,7 @@ _TELLING_TEXT = re.compile(r"\\text\s*\{((?=[^{}]*(?:(?<!\^)[0-9]|\b(?:or|and)\b
 
 
 def read(text: str) -> Answer:
-    """Read an answer; whatever it is, something comes back."""
+    """Read an answer; every text gives one."""
     latex = clean(text)
     if number := read_number(latex):
         return Answer(Kind.NUMBER, number, latex, latex)
@@ -102,7 +102,7 @@ def _led_in(latex: str) -> Answer | None:
 
 
 def open_up(latex: str) -> str:
-    r"""Return what is in the braces, the parentheses or the ``\text`` that hold a whole answer."""
+    r"""Remove braces, parentheses and ``\text`` around a whole answer."""
     while match := _WHOLE_TEXT.fullmatch(latex):
         latex = strip_punctuation(match[1] or match[2] or match[3] or "")
     return latex
@@ -118,7 +118,7 @@ def _option(latex: str) -> tuple[str, str | None]:
 
 
 def _measured(latex: str) -> Answer | None:
-    """Read a number with what may stand around it."""
+    """Read a number with a currency, a unit, a scale word, or a percent or degree sign."""
     for body, marks in [(latex, {}), *_around(latex)]:
         if number := read_number(open_up(body)):
             if "scale" in marks:
@@ -146,7 +146,7 @@ def _around(latex: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _named(latex: str) -> Answer:
-    """Read ``x = 5``, ``5 = x``, ``f(3) = 5`` and chains of these; what has no name goes on as it is."""
+    """Read ``x = 5``, ``5 = x``, ``f(3) = 5`` and chains of these, or an answer without a name."""
     parts = [part.strip() for part in _EQUALS.split(latex)]
     if len(parts) == 1 or not all(parts):
         return _unnamed(latex)
@@ -170,7 +170,7 @@ def chain(parts: list[str]) -> list[str]:
 
 
 def arithmetic(latex: str) -> Fraction | None:
-    """Return the value of arithmetic with small integers, None for all else."""
+    """Return the value of arithmetic with small integers, or None."""
     if number := read_number(latex):
         return number.value
     latex = re.sub(r"\\frac\{([0-9]+)\}\{([0-9]+)\}|(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", _quotient, latex)

@@ -1,4 +1,4 @@
-"""Units, currencies and things counted: what stands after a number and may be left out.
+"""Units, currencies and counted things: what may follow a number and may be left out.
 
 A unit of the table has a dimension and a factor, so that 4 m is 400 cm and not 400 s. Other words are things counted
 ("apples") and do not matter, unless they change what the number says ("5 or more", "5 million").
@@ -55,9 +55,9 @@ _BEFORE = """
 and base by case chapter cube cubed each equation example figure from lemma log of page part per power problem question
 root square squared step theorem to with
 """
-#: Words that change what the number before them says: with one of these it is no unit.
+#: Words that change the meaning of the number before them. Words with one of these are not a unit.
 _TELLING = frozenset((_HEDGES + _AFTER).split())
-#: Words that change what stands after them, or that a name ends in.
+#: Words that change the meaning of what follows, or that end a name such as "step 3".
 _LEADING = frozenset((_HEDGES + _BEFORE).split())
 _CJK = re.compile("[万亿千百十半倍成负不或和以约多余]")
 _NO_UNIT = re.compile(rf"{_CJK.pattern}|^[A-Za-z]$(?<![msghlL])")
@@ -90,7 +90,7 @@ def split_currency(latex: str) -> tuple[str, Unit | None]:
 
 
 def split_unit(latex: str) -> tuple[str, list[str]]:
-    r"""Return an answer without the words that end it, and these words; no words, if they are all of it."""
+    r"""Split the words that end an answer from it, unless they are the whole answer."""
     tokens = list(_TOKEN.finditer(latex))
     start = len(tokens)
     while start and (tokens[start - 1].lastgroup is not None):
@@ -118,7 +118,7 @@ def leads_in(words: str) -> bool:
 
 
 def _product(words: list[str]) -> Unit | None:
-    """Multiply the units of ``square miles per hour``, ``cm ^2``, ``m / s``; a power of nothing is no unit."""
+    """Multiply the units of ``square miles per hour``, ``cm ^2``, ``m / s``; a power without a unit is not one."""
     dimensions: Counter[str] = Counter()
     factor, sign, power, last = Fraction(1), 1, 1, ("", Fraction(1))
     for word in words:

@@ -1,4 +1,4 @@
-"""One text for answers that are the same, for a majority to vote by."""
+"""One text for equal answers, so that they vote together."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PRODUCT = re.compile(r"\s*\\(?:cdot|times)\s*(?=\\|[A-Za-z(])")
 
 
 def canonical_answer(text: str) -> str:
-    r"""Return one text for answers that are the same: ``42``, ``42.0``, ``x = 42`` and ``$42$`` are one.
+    r"""Return the same text for equal answers: ``42``, ``42.0``, ``x = 42`` and ``$42$`` all give ``42``.
 
-    Numbers are exact fractions, units and names are left out, a percentage is its value, sets are sorted. Formulas are
-    the same if their LaTeX is, but for notation: nothing is parsed as mathematics or evaluated, so that a million
-    answers take seconds to minutes.
+    Numbers become exact fractions, percentages their value; sets are sorted; units and names are left out. Formulas are
+    equal if their LaTeX is, up to notation. Nothing is parsed as mathematics or evaluated, so a million answers take
+    seconds to minutes.
     """
     if _INTEGER.fullmatch(text):
         return text if text != "-0" else "0"
@@ -31,7 +31,7 @@ _cached = lru_cache(maxsize=65536)(lambda text: canonical(read(text)))
 
 
 def canonical(answer: Answer | Range) -> str:
-    """Return the canonical text of an answer that was read."""
+    """Return the canonical text of an answer."""
     if isinstance(answer, Range):
         left, right = answer.brackets
         return f"{left}{canonical(answer.low)}, {canonical(answer.high)}{right}"
