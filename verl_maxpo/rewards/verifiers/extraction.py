@@ -187,7 +187,8 @@ def _last_statement(text: str) -> str | None:
     """Return the last sentence that has a formula or a number."""
     near = max(text.rfind(end, -LONGEST_ENDS[1], -_SHORT_END) for end in ("\n", ". "))
     for start in (near, max(len(text) - LONGEST_ENDS[1], 0)):
-        sentences = _SENTENCE.findall(_undressed(f"\n{text[start:]}"))[start != 0 :]  # the first may be cut
+        sentences: list[str] = _SENTENCE.findall(_undressed(f"\n{text[start:]}"))
+        del sentences[: start != 0]  # it may be cut
         if found := next((sentence.strip() for sentence in reversed(sentences) if _VALUE.search(sentence)), None):
             return found
     return None
