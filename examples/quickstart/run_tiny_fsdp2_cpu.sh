@@ -15,7 +15,7 @@ PROMPTS=${PROMPTS:-8} # in a step, with N responses each
 [ "${ESTIMATOR:-maxpo}" = grpo ] && best=1e-4 || best=2e-4 # of both, see README.md
 LR=${LR:-$best}
 STEPS=${STEPS:-40}
-EVAL_PROBLEMS=${EVAL_PROBLEMS:-150} # held-out problems to evaluate on, 300 at most
+EVAL_PROBLEMS=${EVAL_PROBLEMS:-300} # held-out problems to evaluate on, all 300 at most
 TIME_LIMIT=${TIME_LIMIT:-20m}
 OWN_SETTINGS=(TASK STEPS PROMPTS EVAL_PROBLEMS)
 # ----------------------------------------------------------------------------------------------
