@@ -256,10 +256,15 @@ CLAIMS = (
     Claim("... and beats GRPO", "ours", "8, judge", lambda: _deployed("judge", "selected@4", "grpo")),
     Claim("... max@4 beats GRPO there", "ours", "8, judge", lambda: _deployed("judge", "max@4", "grpo")),
     Claim(
-        "Where 4 responses vote, training for the vote beats GRPO", "ours", "8, vote",
-        lambda: _deployed("vote", "maj@4", "grpo"),
+        "Where 4 responses vote and wrong answers agree (hidden digit), training for the vote beats GRPO", "ours",
+        "8, vote", lambda: _deployed("vote", "maj@4", "grpo"),
     ),
     Claim("... and beats max@4", "ours", "8, vote", lambda: _deployed("vote", "maj@4", "max@4")),
+    Claim(
+        "Where 4 responses vote and wrong answers scatter (Countdown), training for the vote beats GRPO", "ours",
+        "8, vote", lambda: _deployed("vote_countdown", "maj@4", "grpo"),
+    ),
+    Claim("... and beats max@4", "ours", "8, vote", lambda: _deployed("vote_countdown", "maj@4", "max@4")),
     Claim(
         "MaxPO beats GRPO at pass@8 and pass@16 in verl too, with FSDP2 and vLLM", "ours", "3",
         lambda: compared("in_verl", "maxpo", "grpo", (8, "final"), (16, "final")),

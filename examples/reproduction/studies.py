@@ -215,6 +215,14 @@ STUDIES = {
         common={"deployed": "vote"},
         tuned_for=("maj@4",),
     ),
+    "vote_countdown": Study(
+        task="countdown",
+        start=quickstart("countdown"),
+        steps=300,
+        groups=[VOTE],
+        common={"deployed": "vote"},
+        tuned_for=("maj@4",),
+    ),
     "maze": Study(  # for two cores
         task="maze",
         start=Start("maze-9", "pytorch/warm_up.py --size 9 --until .05 --lr 1e-3 --hidden 128 --layers 3"),
