@@ -141,7 +141,7 @@ def with_results(studies: Iterable[str]) -> list[str]:
 def both_choices(study: str) -> list[list[object]]:
     """Return the rows of a study: its name with the seeds of the leads, then each method, tuned for each k."""
     methods = main_methods(study, compare(study))
-    rows: list[list[object]] = [[f"*{MODELS[study]}*"], *[[label_of(method)] for method in methods]]
+    rows: list[list[object]] = [[label] for label in (f"*{MODELS[study]}*", *map(label_of, methods))]
     for target, ks in CHOICES.items():
         leads = [_lead_where_tuned(study, method, target) for method in methods]
         rows[0] += [""] * len(ks) + [_seeds([lead.runs for lead in leads if lead])]

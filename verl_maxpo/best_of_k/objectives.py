@@ -59,16 +59,17 @@ class Objective:
             raise ValueError(f"normalize must be null or 'std', got {normalize!r}")
         if not isinstance(scale_by_k, bool):
             raise ValueError(f"scale_by_k must be true or false, got {scale_by_k!r}")
-        if not isinstance(k, str):
-            ks = tuple(checked_k(one) for one in (k if isinstance(k, Sequence) else [k]))
-            return cls(ks, _checked_weights(weights, ks), baseline, normalize, scale_by_k)
-        if k != "all":
-            raise TypeError(f"k must be an integer, some integers or 'all', got {k!r}")
-        if weights is not None:
-            raise ValueError(f"weights must be null with k='all', whose weights are 1/k, got {weights!r}")
-        if baseline != "l2o":
-            raise ValueError(f"baseline must be 'l2o' with k='all', got {baseline!r}")
-        return cls("all", (), baseline, normalize, scale_by_k)
+        if isinstance(k, str):
+            if k != "all":
+                raise TypeError(f"k must be an integer, some integers or 'all', got {k!r}")
+            if weights is not None:
+                raise ValueError(f"weights must be null with k='all', whose weights are 1/k, got {weights!r}")
+            if baseline != "l2o":
+                raise ValueError(f"baseline must be 'l2o' with k='all', got {baseline!r}")
+            return cls("all", (), baseline, normalize, scale_by_k)
+        one_or_more: int | Sequence[int] = k
+        ks = tuple(checked_k(one) for one in (one_or_more if isinstance(one_or_more, Sequence) else [one_or_more]))
+        return cls(ks, _checked_weights(weights, ks), baseline, normalize, scale_by_k)
 
     @property
     def smallest_group(self) -> int:

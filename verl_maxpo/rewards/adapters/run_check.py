@@ -105,6 +105,7 @@ def check_function(config: Any) -> Reported:
     except VerifierUnavailableError as error:
         if "has no function" in str(error):
             raise ValueError(f"{where}: {error}") from None
+        return {}
     except (ValueError, StopIteration):
         return {}  # files that only its own manager can read
     else:
