@@ -156,7 +156,7 @@ def test_doctor_finds_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert failures[0].text == "verl's trainer needs uvicorn"
     assert [finding.fix for finding in failures] == [
         "pip install 'verl-maxpo[trainer]'",
-        "pip install vllm (on CPU: see verl_maxpo/cpu)",
+        "pip install vllm (without a GPU: docs/cpu_platform.md)",
     ]
 
 

@@ -95,7 +95,9 @@ def _missing_packages() -> Iterator[Finding]:
     if missing:
         yield Finding("fail", f"verl's trainer needs {', '.join(missing)}", "pip install 'verl-maxpo[trainer]'")
     if _installed("vllm") is None and _installed("sglang") is None:
-        yield Finding("fail", "verl's rollouts need vLLM or SGLang", "pip install vllm (on CPU: see verl_maxpo/cpu)")
+        yield Finding(
+            "fail", "verl's rollouts need vLLM or SGLang", "pip install vllm (without a GPU: docs/cpu_platform.md)"
+        )
 
 
 def _how_verl_finds_the_plugin() -> Finding:

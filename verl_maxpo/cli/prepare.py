@@ -137,7 +137,7 @@ def _say_what_verifies(data_source: str) -> None:
     try:
         print(f"the verifier of {data_source} is {Router({}).find(data_source).verifier}")
     except ValueError as error:
-        print(f"before training: {error}")
+        print(f"before training: {error}, or a function of your own by reward.custom_reward_function.path=FILE")
 
 
 def _find_source(options: Namespace) -> Source:
