@@ -127,7 +127,7 @@ class TestInstalledWithoutExtras:
         ("command", "missing", "extra"),
         [
             ("evaluate run", "msgspec", "evaluate"),
-            ("choose-k run", "scipy", "evaluate"),
+            ("choose-k run", "msgspec", "evaluate"),
             ("prepare reasoning_gym:chain_sum --out out", "reasoning_gym", "data"),
             ("check train.parquet", "msgspec", "rewards"),
         ],

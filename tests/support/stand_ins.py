@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 #: Fails where its command line has the text in FAIL.
 STAND_IN = """#!/usr/bin/env bash
-{{ printf '%q ' "${{VERL_PLATFORM:-gpu}}" "$(basename "$0")" "$@"; echo; }} >>{calls}
+call=$(printf '%q ' "${{VERL_PLATFORM:-gpu}}" "$(basename "$0")" "$@")
+printf '%s\\n' "$call" >>{calls} # at once, as others may write too
 [[ -z ${{FAIL:-}} || "$(basename "$0") $*" != *"$FAIL"* ]] || exit 1
 {then}
 """
