@@ -88,11 +88,17 @@ def values(validation: dict[str, Any], k: int) -> NDArray[np.float64]:
     return np.asarray(pass_at_k(validation["samples"], counts, k))
 
 
+def gain(line: dict[str, Any], k: int) -> tuple[float, float]:
+    """Return the 95% interval of what training added to pass@k, over the prompts."""
+    first, last = line["validations"][0], line["validations"][-1]
+    return mean_interval(values(last, k) - values(first, k)) or (np.nan, np.nan)
+
+
 def row_of(line: dict[str, Any], k: int) -> str:
     """Return a run's row: pass@k and pass@1 before and after training, and the difference with its interval."""
     first, last = line["validations"][0], line["validations"][-1]
     before, after = values(first, k), values(last, k)
-    low, high = mean_interval(after - before) or (np.nan, np.nan)
+    low, high = gain(line, k)
     ones = [values(validation, 1).mean() for validation in (first, last)]
     cells = [
         line["run"],
@@ -118,8 +124,8 @@ def table(lines: Iterable[dict[str, Any]], k: int = 4) -> str:
 def filled(text: str) -> str:
     """Return README's text with the table as it should be."""
     return re.sub(
-        r"(?s)(<!-- results -->\n).*?(\n<!-- end -->)",
-        lambda found: f"{found[1]}{table(read_results())}{found[2]}",
+        r"(?s)(<!-- results -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}{table(read_results())}\n{found[2]}",
         text,
     )
 

@@ -7,6 +7,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -176,6 +177,12 @@ def test_a_dump_with_prompts_of_another_task_is_refused(tmp_path: Path) -> None:
         measured.count_correct(run / "validation" / "0.jsonl", "countdown")
 
 
+@pytest.mark.parametrize("line", measured.read_results(), ids=lambda line: line["run"])
+def test_every_kept_run_shows_the_effect(line: dict[str, Any]) -> None:
+    assert measured.gain(line, 4)[0] > 0
+
+
 def test_the_readme_has_the_results() -> None:
     text = measured.README.read_text()
+    assert measured.read_results()[0]["run"] in text
     assert measured.filled(text) == text, "run `python examples/quickstart/measured.py --add`"
