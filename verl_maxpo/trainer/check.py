@@ -54,7 +54,9 @@ def check_select_by(config: Any, reported: Mapping[str, Sequence[Info]]) -> None
     if config.algorithm.adv_estimator != ESTIMATOR_NAME:
         return
     options = MaxPOConfig.from_algorithm(config.algorithm)
-    for source, infos in reported.items() if options.rule != "reward" else ():
+    if options.rule == "reward":
+        return
+    for source, infos in reported.items():
         try:
             chosen = chosen_by(infos, [False] * len(infos), options.select_by)
         except ValueError as error:

@@ -23,7 +23,8 @@ _BRACE = re.compile(r"[\\{}](?:(?<=\\)[\\{}]|(?<=[{}]))")  # faster with one cla
 _JOINT = re.compile(r"[\s$()\[\]\\]*(?:,?\s*\b(?:and|or)\b|[,;])[\s$()\[\]\\]*\\f?box(?:ed)?\s*\{?\Z")
 _LONGEST_JOINT = 40
 # A mark begins with one of these, but for the case and the words before it.
-_MARK_WORDS = "answer option choice antwort réponse reponse respuesta ответ 答案 答え ####"
+_WORDS = "answer option choice antwort réponse reponse respuesta ответ 答案 答え ####"
+_MARK_WORDS = _WORDS.split()
 _MARK = re.compile(
     r"(?:(?<![A-Za-z])(?:answers?|antwort|r[ée]ponse|respuesta|ответ)(?![A-Za-z])|答案|答え"
     r"|(?:(?<=(?<![A-Za-z])correct\ )|(?<=(?<![A-Za-z])right\ )|(?<=(?<![A-Za-z])best\ ))(?:option|choice)(?![A-Za-z]))"
@@ -114,7 +115,7 @@ def after_thinking(response: str) -> str:
 def _last_mark(text: str) -> re.Match[str] | None:
     """Return the last "answer is" or the like, found by its words: the regular expression alone is slow."""
     lower = text.replace("İ", "I").lower()  # as long as the text
-    found = {word: lower.rfind(word) for word in _MARK_WORDS.split()}
+    found = {word: lower.rfind(word) for word in _MARK_WORDS}
     while (start := max(found.values())) >= 0:
         mark = _MARK.match(text, start)
         if mark and (not mark["alone"] or _BEFORE_ALONE.search(text, max(start - 40, 0), start)):
