@@ -130,15 +130,19 @@ class Policy:
         """Draw n responses to each prompt, ``[prompts * n, length]`` or less if all of them end before."""
         owners = torch.arange(len(prompts.tokens), device=prompts.tokens.device).repeat_interleave(n)
         logits, cache = self.read(prompts, owners, temperature)
-        tokens: list[Tensor] = []
-        ended = torch.zeros(len(owners), 1, dtype=torch.bool, device=logits.device)
-        while len(tokens) < length and not ended.all():
-            if tokens:
-                logits = self.read_on(prompts, owners, tokens[-1], cache, len(tokens) - 1)[:, -1] / temperature
-            drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            tokens.append(drawn.masked_fill(ended, self.end))
-            ended = ended | (tokens[-1] == self.end)
-        return torch.cat(tokens, dim=1)
+        responses = torch.full((len(owners), length), self.end, device=owners.device)
+        going, done = torch.arange(len(owners), device=owners.device), 0
+        while done < length and len(going):
+            if done:
+                last = responses[going, done - 1, None]
+                logits = self.read_on(prompts, owners[going], last, cache, done - 1)[:, -1] / temperature
+            responses[going, done] = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+            kept = (responses[going, done] != self.end).nonzero()[:, 0]
+            if len(kept) < len(going):  # what has ended is read no longer
+                cache.batch_select_indices(kept)
+                going = going[kept]
+            done += 1
+        return responses[:, :done]
 
     def log_probs(
         self, prompts: Prompts, owners: Tensor, responses: Tensor, temperature: float
