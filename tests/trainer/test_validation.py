@@ -15,6 +15,7 @@ import verl.trainer.ppo.v1.trainer_base as trainer_base
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.verl_runs import composed
+from verl.trainer.ppo import metric_utils
 from verl.trainer.ppo.metric_utils import process_validation_metrics
 
 from verl_maxpo import maj_at_k, selected_at_k
@@ -217,3 +218,42 @@ def test_values_that_cannot_be_used_do_not_stop_a_validation(caplog: pytest.LogC
         metrics = trainer_base.process_validation_metrics(sources, uids, infos)
     assert metrics["code"]["reward"]["mean@3"] == pytest.approx(1.75 / 3)
     assert "this validation has no pass@k and max@k: rewards must be finite" in caplog.text
+
+
+# verl's bootstrap
+
+quick = metric_utils.bootstrap_metric
+NUMBERS = st.one_of(st.integers(-3, 3), st.booleans(), st.floats(width=32), st.floats(-2, 2).map(np.float64))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(NUMBERS, min_size=1, max_size=9), st.data())
+def test_the_bootstrap_is_verls_to_the_last_bit(values: list[Any], data: st.DataObject) -> None:
+    size, seed = data.draw(st.integers(1, len(values))), data.draw(st.integers(0, 99))
+    functions = data.draw(st.permutations([np.max, np.min, np.mean]))[: data.draw(st.integers(1, 3))]
+    arguments = (values, size, functions, 40)
+    found = [(one(*arguments, seed=seed), np.random.random()) for one in (quick, quick.__wrapped__)]  # noqa: NPY002
+    assert repr(found[0]) == repr(found[1])  # NaN too, and what is drawn after it
+
+
+def test_verl_calls_the_quick_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(hooks, "bootstrapped", lambda **given: sizes.append(given["subset_size"]))
+    process_validation_metrics(["math"] * 4, ["a"] * 4, {"acc": [0, 1, 0, 0]})
+    assert sizes == [2, 4]
+
+
+def test_a_bootstrap_that_has_changed_stays(caplog: pytest.LogCaptureFixture) -> None:
+    def bootstrap_metric(
+        data: Any, subset_size: Any, reduce_fns: Any, n_bootstrap: int = 1000, seed: int = 42
+    ) -> list[tuple[float, float]]:
+        return [(0.25, 0.5)] * len(reduce_fns)
+
+    module = types.ModuleType("metric_utils")
+    module.bootstrap_metric = bootstrap_metric  # type: ignore[attr-defined]
+    hooks.quicken_bootstrap(module)
+    for _ in range(2):
+        assert module.bootstrap_metric([0, 1], 2, [np.max]) == [(0.25, 0.5)]
+    assert caplog.text.count("verl has changed") == 1
+    assert "to return [(0." in caplog.text
+    assert "found [(0.25, 0.5)]" in caplog.text
