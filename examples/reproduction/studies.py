@@ -217,6 +217,7 @@ STUDIES = {
         rates=(5e-5, 1e-4, 2e-5),
         seeds=(0, 1, 2),
         common={"size": 9, "n": 32, "prompts": 8, "eval-every": 50, "held-out": 160, "samples": 32},
+        tuned_for=(8, 1),
     ),
     "maze_17": Study(  # for a GPU
         task="maze",

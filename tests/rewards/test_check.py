@@ -16,12 +16,12 @@ MESSAGES = [{"role": "user", "content": "?"}]
 
 @pytest.fixture
 def write(tmp_path):
-    def write(*rows):
+    def write(*rows, ask="question"):
         """Write (data source, ground truth) rows in verl's schema."""
         path = tmp_path / "data.parquet"
         columns = {
             "data_source": [source for source, _ in rows],
-            "prompt": [[{"role": "user", "content": f"question {i}"}] for i in range(len(rows))],
+            "prompt": [[{"role": "user", "content": f"{ask} {i}"}] for i in range(len(rows))],
             "reward_model": [{"style": "rule", "ground_truth": gold} for _, gold in rows],
             "extra_info": [{"index": i} for i in range(len(rows))],
         }
@@ -159,12 +159,12 @@ SCORE = "def score(data_source, solution_str, ground_truth, extra_info):\n    re
 def check_function(write, tmp_path, capsys):
     """Check a function, through the verifier or as verl calls it, on rows with three gold answers."""
 
-    def check(code, *arguments, own=False, golds=("1", "2", "2")):
+    def check(code, *arguments, own=False, golds=("1", "2", "2"), ask="question"):
         file = tmp_path / "rewards.py"
         file.write_text(code)
         route = f"default_verifier={{verifier: python_function, path: {file}, name: score}}"
         how = ["--custom-reward-function", f"{file}:score"] if own else ["--option", route]
-        status = main(["check", write(*[("mine", gold) for gold in golds]), *how, *arguments])
+        status = main(["check", write(*[("mine", gold) for gold in golds], ask=ask), *how, *arguments])
         return status, capsys.readouterr().out
 
     return check
@@ -187,6 +187,20 @@ def test_a_function_is_tried_on_the_answers_of_the_rows(check_function, own):
     expected = {"the row's own answer": "1 (3)", "an empty response": "0 (3)", "another row's answer": "0 (2)"}
     assert rewards_in(output) == expected
     assert "0 problem(s)" in output
+
+
+@pytest.mark.parametrize(
+    ("ask", "form"),
+    [
+        (r"Put it in \boxed{}.", r"\boxed{%s}"),
+        ("The last line is '#### NUMBER'.", "#### %s"),
+        ("Answer in <answer></answer>.", "<answer>%s</answer>"),
+    ],
+)
+def test_the_answers_are_in_the_form_that_the_prompt_asks_for(check_function, ask, form):
+    status, output = check_function(SCORE + f"float(solution_str == {form!r} % ground_truth)", ask=ask)
+    assert status == 0
+    assert rewards_in(output)["the row's own answer"] == "1 (3)"
 
 
 @BOTH

@@ -25,6 +25,8 @@ from verl_maxpo.rewards.scoring import Scored, with_source
 
 _SHOWN = 200
 _JUDGED = ("gold answer", "wrong answer")
+#: What a prompt has that asks for a form of answer, and the form.
+_FORMS = {"\\boxed": "\\boxed{%s}", "####": "#### %s", "<answer>": "<answer>%s</answer>"}
 _OTHER_FORM = (
     "If it wants another form of answer, give its file examples(ground_truth, extra_info), which returns a right and a "
     "wrong response, or check --responses"
@@ -133,14 +135,16 @@ def _tries(pair: tuple[str | None, str | None] | None, row: Row, other: Mapping[
         judged = zip(_JUDGED, pair, (True, False), strict=True)
         return [_Try(kind, response, correct) for kind, response, correct in judged if response is not None]
     reward_model = other["reward_model"] if isinstance(other.get("reward_model"), Mapping) else {}
-    own, others = _text(row.extra_info.get("solution") or row.ground_truth), _text(reward_model.get("ground_truth"))
+    form = next((form for mark, form in _FORMS.items() if mark in row.prompt), "%s")
+    own = _text(row.extra_info.get("solution")) or _text(row.ground_truth, form)
+    others = _text(reward_model.get("ground_truth"), form)
     tries = {"the row's own answer": own, "an empty response": "", "another row's answer": others}
     distinct = {kind: response for kind, response in tries.items() if kind.startswith("the") or response != own}
     return [_Try(kind, response, None) for kind, response in distinct.items() if response is not None]
 
 
-def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int | float) else None
+def _text(value: Any, form: str = "%s") -> str | None:
+    return form % value if isinstance(value, str | int | float) else None
 
 
 async def _score(scorer: Scorer, report: Report, number: int, row: Row, each: _Try) -> Scored:
