@@ -107,13 +107,13 @@ def test_what_is_not_shown_is_said(tmp_path: Path) -> None:
     ("groups", "advice"),
     [
         # Signal: 3/4 for k up to 4, of groups of 8; k = 4 is n/2.
-        ([[0] * 7 + [1]] * 3 + [[0] * 8], "up to k=4, the largest shown that is at most n/2"),
+        ([[0] * 7 + [1]] * 3 + [[0] * 8], "up to k=4: the largest shown that is at most n/2"),
         # 1 of 2 groups has none with k = 2 already.
         (
             [[0] * 7 + [1], [0] + [1] * 7],
-            "take k=1, as any larger k shown is above n/2, gains nothing or loses more than 10%",
+            "take k=1: each larger k shown is above n/2, gains nothing or loses more than 10%",
         ),
-        ([[0] * 8, [1] * 8], "no k shown gives a signal"),
+        ([[0] * 8, [1] * 8], "none of these k gives a signal"),
     ],
 )
 def test_a_k_is_recommended(tmp_path: Path, groups: list[list[float]], advice: str) -> None:
@@ -143,8 +143,8 @@ def test_of_several_models_on_the_same_prompts_the_last_is_shown(tmp_path: Path)
     assert [(row.groups, row.max_at_k) for row in last.rows] == [(3, 0.75)]
     assert [(row.groups, row.max_at_k) for row in together.rows] == [(9, 0.5)]
     assert last.notes == [
-        f"{tmp_path.name}: step 40 is shown, not 0, 20, as the steps are models on the same prompts; --all-steps takes "
-        "them together"
+        f"{tmp_path.name}: step 40 is shown, not 0, 20, because the steps have the same prompts; --all-steps combines "
+        "them"
     ]
     assert together.notes == []
 
@@ -155,7 +155,7 @@ def test_nothing_to_show_has_a_reason(tmp_path: Path, options: list[str], capsys
     assert main(["choose-k", str(single), *options]) == 2
     error = capsys.readouterr().err
     assert "nothing is left to show:\n" in error
-    assert "single: every prompt has one response, and groups need two at least" in error
+    assert "single: every prompt has one response, but a group needs at least two" in error
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "170"])

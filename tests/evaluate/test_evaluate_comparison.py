@@ -111,7 +111,7 @@ def test_problems_are_listed_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.M
     runs = [write_dump(tmp_path / name, 1, {"p": 0, "q": 1}) for name in "ab"]
     result = comparison_of(*runs)
     assert [row.problems is None for row in result.coverage] == [False, True]
-    assert result.notes == ["JSON lists the problems one by one up to 3: the other evaluations lack the list"]
+    assert result.notes == ["the JSON lists at most 3 problems one by one: some evaluations have no such list"]
 
 
 def test_steps_are_compared_with_the_first_and_runs_at_their_last_common_one(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_all_runs_are_compared_with_the_reference(tmp_path: Path, capsys: pytest
     values = [row.value for row in result.differences if row.metric == "pass@k"]
     assert values == pytest.approx([-0.25, 0, 0.25])
     assert main(["evaluate", *map(str, runs), "--reference", "d"]) == 2
-    assert "the reference 'd' is none of the runs: a, b, c, base" in capsys.readouterr().err
+    assert "the reference 'd' is not one of the runs: a, b, c, base" in capsys.readouterr().err
 
 
 def test_files_of_one_kind_are_those_of_the_report(tmp_path: Path) -> None:
@@ -424,7 +424,8 @@ def test_what_a_judge_selects(tmp_path: Path, score: float | None) -> None:
         gap = only(result.estimates, metric="gap@k", k=k)
         assert gap.value == pytest.approx(only(result.estimates, metric=best, k=k).value - np.mean(expected))
     assert result.notes == [
-        "all: 2 of 12 samples have no number in `judge`: they are selected only where all of k have none"
+        "all: 2 of 12 samples have no number in `judge`: one of them is selected only if none "
+        "of the k samples has a number"
     ]
 
 

@@ -94,7 +94,7 @@ def test_a_session_of_several_rows_is_one_sample(tmp_path: Path) -> None:
     assert list(samples.acc) == [1, 0, 1]
     shuffled = read(write(tmp_path / "2.jsonl", [rows[0], rows[3], rows[1]]))
     assert scores(shuffled.cells["all", 2]) == [[0.0, 0.0]]
-    assert "1 malformed lines left out (line 3: a further row of a session does not follow" in shuffled.left_out[0]
+    assert "1 malformed lines left out (line 3: a later row of a session does not follow" in shuffled.left_out[0]
 
 
 def test_groups_of_training_are_told_apart_by_uid(tmp_path: Path) -> None:

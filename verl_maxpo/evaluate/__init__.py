@@ -1,24 +1,25 @@
-"""Evaluation from verl's dumps: unbiased pass@k and max@k with intervals, and which k a run should train with.
+"""Evaluate runs from verl's dumps: unbiased pass@k and max@k with intervals, and which k to train with.
 
     verl-maxpo evaluate RUN [RUN ...] [--k 1 2 4 8] [--out DIR]
     verl-maxpo choose-k DUMP [DUMP ...] [--k 1 2 4 8] [--n 8 16]
 
 ===============  ======================================================================================
-``dumps``        reading: a run is a folder of JSON lines
-``names``        runs' names, and the labels that their seeds share
+``dumps``        reads the dumps: a run is a folder of JSON lines
+``names``        names of runs, and the label that all seeds of a run share
 ``settings``     what a run was trained with
-``remarks``      what the dumps lack, or have twice
-``estimates``    the statistics, of single prompts and of means over prompts
-``comparison``   evaluates runs beside each other
-``results``      what comes of it: estimates, averages over seeds, paired differences, what was left out
-``tables``       the same as tables, for the terminal, Markdown and HTML
-``plots``        the same as a picture, in ``styles``
-``problems``     what became of each problem, with its samples
-``figures``      the HTML report's figures, which Plotly draws
+``remarks``      warnings: what the dumps lack, or have twice
+``estimates``    the statistics: estimates for each prompt, and intervals for their means
+``comparison``   evaluates runs and compares them
+``results``      what a comparison holds: estimates, averages over seeds, paired differences, notes
+``tables``       shows it as tables, for the terminal, Markdown and HTML
+``lines``        the lines that ``plots`` and ``figures`` draw, with their colours and markers
+``plots``        draws a picture
+``figures``      makes the HTML report's interactive figures, which Plotly draws
+``problems``     how each problem changed between two runs, with its samples
 ``summary``      what was compared and what came out, in two lines
-``report``       writes all of it into files; ``report.html.j2`` and ``report.js`` are the page
+``report``       writes all of this to files; ``report.html.j2`` and ``report.js`` make the page
 ``choose_k``     what each k would have given on a rollout dump
 ===============  ======================================================================================
 
-It needs ``pip install 'verl-maxpo[evaluate]'`` and imports neither verl nor Ray.
+The package needs ``pip install 'verl-maxpo[evaluate]'`` and imports neither verl nor Ray.
 """

@@ -1,6 +1,6 @@
-"""What each k would have given on the rewards of a rollout dump, so that k and the group size n are chosen from data.
+"""Compute what each k would have given on the rewards of a rollout dump, to choose k and the group size n from data.
 
-``verl-maxpo choose-k --help`` says what the columns mean.
+``verl-maxpo choose-k --help`` explains the columns.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from verl_maxpo.evaluate.results import step_order
 from verl_maxpo.evaluate.tables import Table, number
 
 LEGEND = (
-    "nonzero: samples whose MaxPO advantage is not 0. gain: unbiased max@k less max@1 on this dump, what taking the "
-    "best of k gives now. Mean squares hold the factor k, as advantages in training do."
+    "nonzero: samples whose MaxPO advantage is not 0. gain: unbiased max@k minus max@1 on this dump, which is what "
+    "taking the best of k gains now. Mean squares include the factor k, as advantages in training do."
 )
 
 
-#: The share of groups with a signal that a larger k must keep to be recommended.
+#: To be recommended, a larger k must keep at least this share of the groups with a signal.
 _KEPT = 0.9
 
 
@@ -40,14 +40,14 @@ class Choice:
 
     Attributes:
         dump: Name of the dump.
-        n: Size of the groups, the largest where they differ.
+        n: Size of the groups; the largest one if they differ.
         k: The K of max@K.
         groups: Number of groups.
         kinds: Fraction of each kind of group (:data:`verl_maxpo.best_of_k.kinds.KINDS`), summing to 1.
         nonzero: Fraction of samples whose advantage with ``l2o`` is not 0.
         max_at_k: Unbiased max@k of the dump, over the groups with at least k samples.
-        gain: ``max_at_k`` less max@1 of the same groups.
-        mean_square: Mean square of the advantages, with the factor k, by baseline.
+        gain: ``max_at_k`` minus max@1 of the same groups.
+        mean_square: Mean square of the advantages by baseline, including the factor k.
     """
 
     dump: str
@@ -63,12 +63,12 @@ class Choice:
 
 @dataclass
 class Choices:
-    """All of them.
+    """The choices for all dumps.
 
     Attributes:
-        rows: By dump, n and k.
+        rows: One for each dump, n and k.
         notes: What is not shown, and why.
-        advice: For each dump which k to take, and why.
+        advice: For each dump, which k to take and why.
     """
 
     rows: list[Choice] = field(default_factory=list)
@@ -84,11 +84,11 @@ def choose_k(
     Args:
         runs: Dumps.
         ks: At least 1 each; None for the powers of two below n.
-        ns: Smaller sizes of groups, which are drawn from those of the dump without replacement.
-        all_steps: Take the steps of a run together even where they have the same prompts.
+        ns: Smaller group sizes to try. Their groups are drawn from the dump's groups without replacement.
+        all_steps: Combine all steps of a run, even if they have the same prompts.
 
     Returns:
-        The choices. A k that needs more than n samples (k + 1) is left out, with a note.
+        The choices. A k needs k + 1 samples; if n is smaller than that, a note says that k is left out.
     """
     choices = Choices(notes=[*remarks(runs)])
     for run in runs:
@@ -96,7 +96,7 @@ def choose_k(
         n = max(int(np.bincount(batch.labels).max()) for batch in batches)
         if n == 1:
             choices.notes.append(
-                f"{run.name}: every prompt has one response, and groups need two at least: raise "
+                f"{run.name}: every prompt has one response, but a group needs at least two: raise "
                 "actor_rollout_ref.rollout.n, or rollout.val_kwargs.n for a validation"
             )
             continue
@@ -115,14 +115,14 @@ def choose_k(
 
 
 def _choices(name: str, n: int, groups: list[Tensor], ks: list[int] | None, notes: list[str]) -> list[Choice]:
-    """Return the choices for one n."""
+    """Return the choices for one n, and note each k that needs a larger one."""
     chosen = sorted(set(ks or [2**exponent for exponent in range((n - 1).bit_length())]))
     notes += [f"{name}: k={k} is not shown for n={n}, as it needs k + 1 responses" for k in chosen if k >= n]
     return [_choice(name, n, k, groups) for k in chosen if k < n]
 
 
 def _batches(run: Run, all_steps: bool, notes: list[str]) -> list[Samples]:
-    """Return the samples of a run; of several models on the same prompts, only those of the last."""
+    """Return the samples of a run. If its steps share their prompts, return only the last step."""
     steps: dict[int | None, list[Samples]] = {}
     for (_, step), samples in sorted(run.cells.items(), key=lambda cell: step_order(cell[0][1])):
         steps.setdefault(step, []).append(samples)
@@ -131,27 +131,27 @@ def _batches(run: Run, all_steps: bool, notes: list[str]) -> list[Samples]:
         return [samples for found in steps.values() for samples in found]
     *others, chosen = steps
     notes.append(
-        f"{run.name}: step {chosen} is shown, not {', '.join(map(str, others))}, as the steps are models on the same "
-        "prompts; --all-steps takes them together"
+        f"{run.name}: step {chosen} is shown, not {', '.join(map(str, others))}, because the steps have the same "
+        "prompts; --all-steps combines them"
     )
     return steps[chosen]
 
 
 def _advice(rows: list[Choice]) -> str:
-    """Say which k to take: the largest up to n/2 that keeps the signal, if the best of k gains anything."""
+    """Say which k to take: the largest k up to n/2 that keeps the signal, if the best of k gains anything."""
     n, most = rows[0].n, max(row.kinds["signal"] for row in rows)
     if most == 0:
-        return "no k shown gives a signal: take other problems or a larger n"
+        return "none of these k gives a signal: take other problems or a larger n"
     usable = [row for row in rows if 2 * row.k <= n and row.kinds["signal"] >= _KEPT * most]
     if not usable:
-        return f"try a smaller k, as those shown are above n/2 or lose more than {1 - _KEPT:.0%} of the signal"
+        return f"try a smaller k: each of these is above n/2 or loses more than {1 - _KEPT:.0%} of the signal"
     best = usable[-1]
-    signal = f"{number(best.kinds['signal'])} of the groups have one, of at most {number(most)}"
+    signal = f"{number(best.kinds['signal'])} of the groups have one; with the best k shown, {number(most)} do"
     if best.k == 1 or best.gain <= 0:
         lost = f"{1 - _KEPT:.0%} of the signal"
-        return f"take k=1, as any larger k shown is above n/2, gains nothing or loses more than {lost} ({signal})"
+        return f"take k=1: each larger k shown is above n/2, gains nothing or loses more than {lost} ({signal})"
     return (
-        f"take k near the number of tries that you deploy, up to k={best.k}, the largest shown that is at most n/2 and "
+        f"take k near the number of tries that you deploy, up to k={best.k}: the largest shown that is at most n/2 and "
         f"keeps {_KEPT:.0%} of the signal ({signal}): the best of {best.k} gains {number(best.gain)}"
     )
 
@@ -162,7 +162,7 @@ def _ranked(score: Floats, labels: Ints) -> list[Tensor]:
 
 
 def _drawn(batch: Samples, n: int) -> tuple[Floats, Ints]:
-    """Return scores and labels of groups of n, drawn from each larger one until fewer than n of it are left."""
+    """Draw groups of n from each larger group until fewer than n of its samples are left; return scores and labels."""
     shuffled = np.random.default_rng(0).permutation(len(batch))
     order = shuffled[np.argsort(batch.labels[shuffled], kind="stable")]
     labels, sizes = batch.labels[order], np.bincount(batch.labels)
@@ -206,7 +206,7 @@ def _mean(values: list[Tensor]) -> float:
 
 
 def tables(choices: Choices) -> Iterator[Table]:
-    """Make for each dump one table of groups and gain, and one of mean squares."""
+    """Make two tables for each dump: one of groups and gain, one of mean squares."""
     for dump in dict.fromkeys(row.dump for row in choices.rows):
         rows = [row for row in choices.rows if row.dump == dump]
         yield Table(

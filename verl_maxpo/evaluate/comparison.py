@@ -1,4 +1,4 @@
-"""Evaluate runs beside each other: every data source, step and k, averages over seeds, paired differences."""
+"""Evaluate runs and compare them: every data source, step and k, averages over seeds, paired differences."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from verl_maxpo.evaluate.settings import trained_ks
 
 @dataclass(frozen=True)
 class _Fields:
-    """What the samples of a data source have.
+    """Which fields the samples of a data source have.
 
     Attributes:
-        correctness: What says whether a sample is correct: ``acc``, ``score`` or nothing.
-        rewards: Whether scores say more than that, so that max@k is not pass@k.
-        answers: Whether majority votes can be held.
-        select_by: What the best of k is chosen by.
+        correctness: The field that says whether a sample is correct: ``acc``, ``score`` or None.
+        rewards: Whether scores differ from correctness, so that max@k is not pass@k.
+        answers: Whether the answers can be used for majority votes.
+        select_by: The column, or ``vote``, by which deployment chooses one of k.
     """
 
     correctness: str | None
@@ -61,7 +61,7 @@ class _Fields:
     select_by: str | None
 
     def is_of_scores(self, metric: str) -> bool:
-        """Return whether a metric is a mean of scores, which have no known bounds."""
+        """Return whether a metric averages scores, which have no known bounds."""
         of_votes = self.correctness is None
         chosen = {SELECTED: self.rewards, MAJORITY: of_votes, GAP: of_votes if self.select_by == VOTE else self.rewards}
         return metric == MAX or chosen.get(metric, False)
@@ -69,7 +69,7 @@ class _Fields:
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """One cell of one run, by prompt; values are NaN for prompts with fewer than k samples."""
+    """One cell of one run: values by prompt, NaN where a prompt has fewer than k samples."""
 
     run: Run
     step: int | None
@@ -87,22 +87,23 @@ def compare(
     reference: str | None = None,
     select_by: str | None = None,
 ) -> Comparison:
-    """Evaluate runs.
+    """Evaluate runs and compare them.
 
     Args:
         runs: At least one.
         ks: At least 1 each; None for the powers of two up to the median number of samples of a prompt, and the K that
             runs were trained with.
-        n: How many samples each prompt should have: those that are missing count as wrong, as in verl's own metrics,
-            except in max@k, which leaves them out. None to count what is there.
-        reference: Name of a run, with or without its seed, that all others are compared with; None for each with each.
-        select_by: The column that the runs were read with, or ``vote``: what deployment chooses one of k responses by.
+        n: How many samples each prompt should have. Missing samples count as wrong, as in verl's own metrics, except
+            in max@k, which leaves them out. None to use the samples that there are.
+        reference: Name of the run to compare all others with, with or without its seed; None to compare each with each.
+        select_by: How deployment chooses one of k responses: by the column that the runs were read with, or by
+            ``vote``.
 
     Returns:
         The comparison.
 
     Raises:
-        ValueError: There is no run of that name, or there are no votes to count.
+        ValueError: No run has the name ``reference``, or there are no votes to count.
     """
     reference = _label_of(reference, runs)
     trained = {run.label: found for run in runs if (found := trained_ks(run))}
@@ -132,7 +133,7 @@ def _label_of(name: str | None, runs: list[Run]) -> str | None:
     labels = {name: run.label for run in runs for name in (run.name, without_seed(run.name), run.label)}
     if name is not None and name not in labels:
         known = ", ".join(dict.fromkeys(without_seed(run.name) for run in runs))
-        raise ValueError(f"the reference {name!r} is none of the runs: {known}")
+        raise ValueError(f"the reference {name!r} is not one of the runs: {known}")
     return name and labels[name]
 
 
@@ -143,7 +144,7 @@ def _default_ks(runs: list[Run], n: int, trained: dict[str, list[int]]) -> list[
 
 
 def _fields(runs: list[Run], source: str, select_by: str | None, notes: list[str]) -> _Fields:
-    """Look at all samples of a data source, so that all its runs and steps have the same metrics."""
+    """Find out what all samples of a data source have, so that all its runs and steps get the same metrics."""
     cells = [samples for run in runs for cell, samples in run.cells.items() if cell[0] == source]
     acc, score, selector = (
         np.concatenate([getattr(samples, name) for samples in cells]) for name in ("acc", "score", "selector")
@@ -160,8 +161,8 @@ def _fields(runs: list[Run], source: str, select_by: str | None, notes: list[str
     unselected = int(np.isnan(selector).sum())
     if select_by not in (None, VOTE) and unselected:
         notes.append(
-            f"{source}: {unselected} of {len(acc)} samples have no number in `{select_by}`: they are selected only "
-            "where all of k have none"
+            f"{source}: {unselected} of {len(acc)} samples have no number in `{select_by}`: one of them is selected "
+            "only if none of the k samples has a number"
         )
     correctness = _correctness(acc, score, source, notes)
     rewards = correctness is None or (correctness == "acc" and not np.array_equal(acc, score))
@@ -185,7 +186,7 @@ def _correctness(acc: Floats, score: Floats, source: str, notes: list[str]) -> s
 def _evaluate(
     run: Run, step: int | None, samples: Samples, fields: _Fields, comparison: Comparison, numbers: dict[bytes, int]
 ) -> _Evaluated:
-    """Evaluate one cell; samples that are missing from n are wrong where correctness is known."""
+    """Evaluate one cell; if correctness is known, samples missing from n count as wrong."""
     ks, sizes = comparison.ks, np.bincount(samples.labels)
     missing = np.repeat(np.arange(len(sizes)), np.maximum((comparison.n or 0) - sizes, 0))
     scored = _columns(samples, "score", missing[:0])
@@ -205,14 +206,14 @@ def _evaluate(
     if fields.select_by:
         best = PASS if fields.correctness and (fields.select_by == VOTE or not fields.rewards) else MAX
         chosen = metrics[MAJORITY if fields.select_by == VOTE else SELECTED]
-        metrics[GAP] = {k: np.maximum(metrics[best][k] - chosen[k], 0) for k in ks}  # not below by rounding
+        metrics[GAP] = {k: np.maximum(metrics[best][k] - chosen[k], 0) for k in ks}  # rounding could go below 0
     values_of = {(metric, k): values for metric in METRICS for k, values in metrics.get(metric, {}).items()}
     numbers_of = np.array([numbers.setdefault(key, len(numbers)) for key in samples.prompts], dtype=np.int64)
     return _Evaluated(run, step, samples, numbers_of, sizes, counts, values_of)
 
 
 def _columns(samples: Samples, field: str, missing: Ints) -> tuple[Ints, Floats, Ints, Floats]:
-    """Return labels, values, answers and what samples are selected by, with missing samples that have nothing."""
+    """Return labels, values, answers and selectors, with empty entries appended for the missing samples."""
     nothing = np.zeros(len(missing))
     return (
         np.concatenate([samples.labels, missing]),
@@ -223,7 +224,7 @@ def _columns(samples: Samples, field: str, missing: Ints) -> tuple[Ints, Floats,
 
 
 def _of_correct(ks: list[int], labels: Ints, correct: Floats) -> dict[str, dict[int, Floats]]:
-    """Return what depends on correctness only."""
+    """Return the metrics that need nothing but correctness."""
     all_correct = {k: 1 - any_wrong for k, any_wrong in by_prompt(ks, labels, 1 - correct).items()}
     metrics = {PASS: by_prompt(ks, labels, correct), ALL: all_correct}
     for metric, tau in G_PASS.items():
@@ -245,7 +246,7 @@ def _coverage(comparison: Comparison, source: str, cell: _Evaluated) -> Coverage
 def _estimates(
     source: str, side: Side, cells: list[_Evaluated], fields: _Fields, run: str | None = None
 ) -> Iterator[Estimate]:
-    """Yield the estimates of one run, or of all seeds of a side."""
+    """Yield the estimates for one run, or for all seeds of a side together."""
     everything = len(np.unique(np.concatenate([cell.numbers for cell in cells])))
     for metric, k in cells[0].values:
         parts = [(cell.numbers, cell.values[metric, k]) for cell in cells]
@@ -270,7 +271,7 @@ def _problems(cell: _Evaluated, comparison: Comparison) -> list[PromptCounts] | 
     listed = sum(len(row.problems or []) for row in comparison.coverage)
     if listed + len(cell.sizes) > MAX_LISTED_PROBLEMS:
         remark = (
-            f"JSON lists the problems one by one up to {MAX_LISTED_PROBLEMS:,}: the other evaluations lack the list"
+            f"the JSON lists at most {MAX_LISTED_PROBLEMS:,} problems one by one: some evaluations have no such list"
         )
         comparison.notes += [] if remark in comparison.notes else [remark]
         return None
@@ -279,7 +280,7 @@ def _problems(cell: _Evaluated, comparison: Comparison) -> list[PromptCounts] | 
 
 
 def _mean_by_prompt(parts: list[tuple[Ints, Floats]]) -> Floats:
-    """Return the mean over the parts that know a prompt, for each prompt that one knows; NaN is not known."""
+    """Return the mean for each prompt, over the parts with a value for it; leave out prompts that are NaN in all."""
     numbers, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     usable = ~np.isnan(values)
     counts = np.bincount(numbers[usable])
@@ -287,13 +288,13 @@ def _mean_by_prompt(parts: list[tuple[Ints, Floats]]) -> Floats:
 
 
 def _to_compare(labels: Iterable[str], reference: str | None) -> list[tuple[str, str]]:
-    """Return pairs of labels, the reference first."""
+    """Return the pairs of labels to compare, the reference first."""
     labels = list(dict.fromkeys(labels))
     return [(reference, label) for label in labels if label != reference] if reference else [*combinations(labels, 2)]
 
 
 def _pairs(comparison: Comparison, source: str, runs: list[Run], reference: str | None) -> Iterator[tuple[Side, Side]]:
-    """Yield what is compared, as candidate and reference."""
+    """Yield the sides to compare, as (candidate, reference)."""
     steps = {run.label: comparison.steps(run.label, source) for run in runs}
     for label, of_label in steps.items():
         if len(of_label) > 1:
@@ -302,7 +303,7 @@ def _pairs(comparison: Comparison, source: str, runs: list[Run], reference: str 
         common = [step for step in steps[first] if step in steps[second]]
         if common:
             yield Side(second, common[-1]), Side(first, common[-1])
-        elif reference and steps[first] and steps[second]:  # such as a model that was not trained
+        elif reference and steps[first] and steps[second]:  # the reference may be a model that was not trained
             yield Side(second, steps[second][-1]), Side(first, steps[first][-1])
         elif steps[first] and steps[second]:
             comparison.notes.append(f"{source}: {first} and {second} have no step in common and are not compared")
@@ -341,7 +342,7 @@ def _add_differences(
 
 
 def _common(candidate: _Evaluated, reference: _Evaluated) -> tuple[Ints, Ints, Ints]:
-    """Return the numbers of the prompts that both have, and where they are in either."""
+    """Return the numbers of the prompts that both have, and their indices in each."""
     both = np.intersect1d(candidate.numbers, reference.numbers, assume_unique=True, return_indices=True)
     return both[0], both[1], both[2]
 
@@ -385,7 +386,7 @@ def _without_common_source(runs: list[Run], reference: str | None) -> Iterator[s
 
 
 def _missing_samples(comparison: Comparison) -> Iterator[str]:
-    """Say where prompts have fewer than k samples."""
+    """Yield notes on prompts that have fewer than k samples."""
     missing: dict[tuple[str | None, str, int], list[Estimate]] = {}
     for row in comparison.estimates:
         if row.too_few and row.metric == comparison.main_metric(row.data_source):

@@ -1,22 +1,23 @@
 """Read dumps of generations: verl's, or any JSON lines with a prompt and a score.
 
 =================  ====================================================================================================
-``score``          required, a finite number: what max@k is about
-``acc``            0 or 1, whether the sample is correct; not used where a sample of the data source has no such value
-``prompt_id``      which prompt it is; without it ``uid``, without that ``input``, its text, with ``gts``
+``score``          required, a finite number; max@k is computed from it
+``acc``            0 or 1: whether the sample is correct; ignored if any sample of the data source has no such value
+``prompt_id``      identifies the prompt; if absent, ``uid`` does; if that is absent too, ``input`` with ``gts``
+``input``          the text of the prompt
 ``gts``            the gold answer
-``data_source``    reported apart; without it ``all``
-``step``           of training; without it the number that the file is named by, as in ``80.jsonl``
-``answer``         the extracted answer as it votes, ``pred`` in older dumps; null and "" do not vote
-``status``         how the verifier ended; older dumps have ``unscored``, 1 where there is no verdict
+``data_source``    each is reported separately; if absent, ``all``
+``step``           the training step; if absent, the number in the file's name, as in ``80.jsonl``
+``answer``         the extracted answer, which votes (``pred`` in older dumps); null and "" do not vote
+``status``         how the verifier ended; older dumps have ``unscored``, which is 1 if there is no verdict
 =================  ====================================================================================================
 
-verl draws new uids in every evaluation, so only texts say which prompts of two runs are the same: ``input``, and
-where several prompts share it (pictures are no part of it) ``gts`` too.
+verl draws new uids in every evaluation, so only texts show which prompts two runs share. Prompts are matched by
+``input``, and by ``gts`` too where several prompts have the same text (which does not include pictures).
 
-Of a session with several rows (verl's V1 trainer names rows ``{uid}_{session}_{index}``, in this order) the last row
-carries the score and the first the prompt: it counts as one sample. Rows that V1 adds to fill a training batch (their
-uid starts with ``pad``) count as none.
+A session may have several rows, which verl's V1 trainer names ``{uid}_{session}_{index}`` and writes in this order.
+They count as one sample: the first row has the prompt, the last one the score. Rows that V1 adds to fill a training
+batch (their uid starts with ``pad``) do not count.
 
 Lines that cannot be used are counted and described in :attr:`Run.left_out`.
 """
@@ -41,15 +42,15 @@ from tqdm import tqdm
 
 from verl_maxpo.evaluate.names import distinct_names, labels_of, seed_of
 
-#: How a verifier ends; the last three and ``unscored``, of older dumps, say that there is no verdict.
+#: How a verifier can end. The last four mean that there is no verdict; ``unscored`` is from older dumps.
 STATUSES = ("ok", "no_answer", "unparseable", "timeout", "crash", "refused", "unscored")
 WITHOUT_VERDICT = STATUSES[3:]
 
-#: ``select_by`` of majority votes.
+#: The value of ``select_by`` for majority votes.
 VOTE = "vote"
 
 _SHOWN_LINES = 5
-_FILE_SIZE = 1 << 42  # more than any file has, so that one number says which file and where in it
+_FILE_SIZE = 1 << 42  # larger than any file, so that one number gives both the file and the offset in it
 _ROW_OF_SESSION = re.compile(r"((?:pad)?[0-9a-f-]{32,36})_(\d+)_(\d+)")
 _ABSENT = msgspec.Raw(b"")
 
@@ -60,7 +61,7 @@ _Decoded = TypeVar("_Decoded")
 
 
 class Line(msgspec.Struct, gc=False):
-    """What is used of one line; longer texts beside it are not even decoded."""
+    """The fields of a line that are used; long texts are not even decoded."""
 
     score: float | bool | None = None
     acc: float | bool | None = None
@@ -78,7 +79,7 @@ class Line(msgspec.Struct, gc=False):
 
 
 class Texts(msgspec.Struct, gc=False):
-    """What a report shows of one line; what is not a text is shown as JSON."""
+    """The fields of a line that a report shows; values that are not texts are shown as JSON."""
 
     input: Any = ""
     output: Any = ""
@@ -93,19 +94,19 @@ class Samples:
     """The samples of one data source and step, about 56 bytes each.
 
     Attributes:
-        prompts: Number of each prompt, 0 to P - 1, by the digest that prompts of other runs are matched by.
-        labels: Number of the prompt of each sample.
+        prompts: For each prompt, its number from 0 to P - 1; the key is a digest that is the same in all runs.
+        labels: For each sample, the number of its prompt.
         acc: NaN where the line has none.
-        answer: A hash, 0 where there is none.
-        selector: What the sample is selected by, NaN where the line has no such number.
-        status: Its number in :data:`STATUSES`, -1 where the line has none.
-        line: A number that a copy of the sample has too: a hash of its uid and session, or of its line; where neither
-            would tell samples apart, its place.
-        place: Where the line stands, for :meth:`Run.line`.
-        last_place: Of a sample with several rows, where the last stands.
+        answer: A hash of the answer, 0 where there is none.
+        selector: The number to select by, NaN where the line has none.
+        status: Index in :data:`STATUSES`, -1 where the line has none.
+        line: A number that copies of a sample share: a hash of its uid and session, or else of its line. If neither
+            would tell samples apart, it is the sample's place.
+        place: Where the line is, for :meth:`Run.line`.
+        last_place: For samples with several rows, where the last row is.
         without_answer: How many lines have no column for the answer.
-        alike: How many prompts have the text and gold answer of another.
-        named: Whether a uid and session names each sample.
+        alike: How many prompts have the same text and gold answer as another prompt.
+        named: Whether every sample has a uid and a session.
     """
 
     prompts: dict[bytes, int]
@@ -128,14 +129,14 @@ class Samples:
 
 @dataclass
 class Run:
-    """What was read of one file or folder.
+    """What was read from one file or folder.
 
     Attributes:
-        name: Distinct name of the run.
-        label: The name that runs share which differ by their seed only: they are averaged.
+        name: Name of the run, different from all other names.
+        label: Name that the run shares with its other seeds; runs with the same label are averaged.
         files: The dumps.
-        cells: Its samples.
-        left_out: Sentences on what was not used.
+        cells: The samples.
+        left_out: Sentences that say what was not used.
     """
 
     name: str
@@ -146,11 +147,11 @@ class Run:
 
     @property
     def seed(self) -> str | None:
-        """What follows ``-seed`` in the name."""
+        """The number after ``-seed`` in the name."""
         return seed_of(self.name)
 
     def line(self, place: int) -> bytes:
-        """Read a line again, which :func:`read_runs` does not keep; OSError if its file is gone."""
+        """Read a line again, as :func:`read_runs` does not keep it; OSError if its file is gone."""
         file, offset = divmod(place, _FILE_SIZE)
         with self.files[file].open("rb") as lines:
             lines.seek(offset)
@@ -165,12 +166,12 @@ def read_runs(paths: list[Path], select_by: str | None = None) -> list[Run]:
     """Read runs.
 
     Args:
-        paths: Files or folders. Of a folder, ``validation/*.jsonl`` are read if there are any, else ``*.jsonl``; if it
-            has neither, every folder below that has ``validation/*.jsonl`` is a run.
-        select_by: A column with numbers that is read as well, or :data:`VOTE`, which needs none.
+        paths: Files or folders. A folder's ``validation/*.jsonl`` are read if there are any, else its ``*.jsonl``. If
+            it has neither, every folder below it with ``validation/*.jsonl`` is a run.
+        select_by: A column of numbers to read as well, or :data:`VOTE`, which needs no such column.
 
     Returns:
-        The runs, each named by its path, with as much of the parent folders as makes the names distinct.
+        The runs. Each is named by its path, with as many parent folders as it takes to make the names distinct.
 
     Raises:
         ValueError: A path has no dumps, none of a run's lines can be used, a path is given twice, or a run has no
@@ -204,7 +205,7 @@ def _dumps_of(folder: Path) -> list[Path]:
 
 
 def _find_runs(path: Path) -> list[Path]:
-    """Return the runs of a path: itself if it is a file or has dumps, else the folders below that have validations."""
+    """Return the path itself if it is a file or has dumps, else the folders below it that have validations."""
     if not path.exists():
         raise ValueError(f"{path} does not exist")
     if path.is_file() or _dumps_of(path):
@@ -217,7 +218,7 @@ def _step_of(file: Path) -> int | None:
 
 
 def _decode(decoder: msgspec.json.Decoder[_Decoded], text: bytes) -> _Decoded:
-    """Decode a line, also one with what Python writes and JSON has not: NaN, Infinity and lone surrogates."""
+    """Decode a line, even if it has NaN, Infinity or lone surrogates, which Python writes but JSON does not allow."""
     try:
         return decoder.decode(text)
     except msgspec.ValidationError:
@@ -244,7 +245,7 @@ class _Reader:
         self._padding = 0
 
     def read(self, path: Path, advance: Callable[[int], object]) -> None:
-        """Read all files; ValueError if there is nothing to use."""
+        """Read all files; ValueError if none of their lines can be used."""
         for number, file in enumerate(self._run.files):
             self._read(file, number * _FILE_SIZE, advance)
         self._run.cells = {cell: columns.samples() for cell, columns in self._cells.items()}
@@ -255,8 +256,8 @@ class _Reader:
             raise ValueError("\n".join([f"{path} has no samples: {expected}", *self._run.left_out]))
         if self._selector and all(np.isnan(samples.selector).all() for samples in self._run.cells.values()):
             raise ValueError(
-                f"--select-by {self._selector} needs a column with numbers: {path} has none of that name, it has "
-                f"{', '.join(_numeric_columns(self._run))}; `--select-by {VOTE}` is for majority votes"
+                f"--select-by {self._selector} needs a column with numbers: {path} has none of that name, but it has "
+                f"{', '.join(_numeric_columns(self._run))}; for majority votes use `--select-by {VOTE}`"
             )
 
     def _read(self, file: Path, place: int, advance: Callable[[int], object]) -> None:
@@ -267,7 +268,7 @@ class _Reader:
                 advance(len(text))
                 if not text.isspace():
                     try:
-                        text.decode()  # fields that are skipped would pass with any bytes
+                        text.decode()  # in skipped fields, the decoder would accept any bytes
                         self._add(_decode(self._decoder, text), step, place, text)
                     except (ValueError, RecursionError) as error:
                         if text.endswith(b"\n") or isinstance(error, msgspec.ValidationError):
@@ -296,10 +297,10 @@ class _Reader:
             _status(line),
             hash(session or text) if session or len(bytes(line.output)) > 2 else place,
         )
-        if row and int(row[3]) > 0:  # a further row of a session has the last word
+        if row and int(row[3]) > 0:  # a later row of a session replaces the values of the earlier one
             if self._session is None or self._session[0] != session:
                 raise ValueError(
-                    "a further row of a session does not follow its first: rows must stand as verl writes them"
+                    "a later row of a session does not follow its first: keep the rows in the order that verl writes"
                 )
             self._session[1].replace_last(values, place)
             return
@@ -317,7 +318,7 @@ class _Columns:
     def __init__(self) -> None:
         self.without_answer, self.named = 0, True
         self._numbers: dict[bytes, int] = {}  # of prompts
-        self._texts: list[tuple[bytes, bytes]] = []  # of each prompt, its text, and the same with its gold answer
+        self._texts: list[tuple[bytes, bytes]] = []  # digests of each prompt: of its text, and with its gold answer
         self._values: tuple[array[Any], ...] = tuple(array(kind) for kind in "ddqdbq")
         self._labels, self._place, self._last_place = array("q"), array("q"), dict[int, int]()
 
@@ -343,10 +344,10 @@ class _Columns:
         return Samples(keys, *columns, self._last_place, self.without_answer, alike, self.named)
 
     def _keys(self) -> tuple[dict[bytes, int], int]:
-        """Return the key of each prompt, and how many prompts have the text and gold answer of another.
+        """Return a key for each prompt, and how many prompts have the same text and gold answer as another.
 
-        The key is that of the text, of the text and the gold answer where prompts share the text, and the order in the
-        file tells apart those that share both.
+        The key is a digest of the text. Prompts that share the text get a digest of text and gold answer, and prompts
+        that share both are told apart by their order in the file.
         """
         shared = Counter(text for text, _ in self._texts)
         keys: dict[bytes, int] = {}
@@ -363,7 +364,7 @@ def _digest(*parts: bytes) -> bytes:
 
 
 def _identity(line: Line, uid: str | int | None) -> tuple[bytes, bytes, bytes]:
-    """Return digests of what tells a prompt from others of its file, of its text, and of this with its gold answer."""
+    """Return what identifies a prompt in its file, a digest of its text, and one of text and gold answer."""
     names = [name for name in (line.prompt_id, line.input, uid) if name is not None]
     if not names:
         raise ValueError("none of `prompt_id`, `input` and `uid`")
@@ -375,14 +376,14 @@ def _identity(line: Line, uid: str | int | None) -> tuple[bytes, bytes, bytes]:
 
 
 def _hash_of_answer(line: Line) -> int:
-    """Hash an answer as it stands, the number 42 as the text "42"; 0 for none."""
+    """Hash an answer as it is written, so the number 42 equals the text "42"; return 0 for no answer."""
     raw = bytes(line.answer) or bytes(line.pred) or b"null"
     answer = msgspec.json.decode(raw).encode(errors="surrogatepass") if raw.startswith(b'"') else raw
     return 0 if raw == b"null" or not answer.strip() else hash(answer) or 1
 
 
 def _number(value: object) -> float:
-    """Return a number, NaN for what is none."""
+    """Return the value as a float, or NaN if it is not a finite number."""
     if isinstance(value, msgspec.Raw):
         value = msgspec.json.decode(bytes(value) or b"null")
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
@@ -396,7 +397,7 @@ def _status(line: Line) -> int:
 
 
 def _numeric_columns(run: Run) -> list[str]:
-    """Return the columns of a sample that hold numbers."""
+    """Return the columns that have a number in the first sample."""
     place = int(next(iter(run.cells.values())).place[0])
     row = _decode(msgspec.json.Decoder(dict[str, Any]), run.line(place))
     return [name for name, value in row.items() if not math.isnan(_number(value))]

@@ -1,7 +1,7 @@
 """Statistics of an evaluation: estimates for each prompt, and intervals for their mean over prompts.
 
-A prompt has n samples with rewards g_(1) ≤ ... ≤ g_(n), c of them correct. Its estimate for k needs
-k samples; the estimate of a data source is the mean over the prompts with n >= k.
+A prompt has n samples with rewards g_(1) ≤ ... ≤ g_(n), c of them correct. Its estimate for k needs at least
+k samples. The estimate for a data source is the mean over the prompts with n >= k.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from verl_maxpo.best_of_k.groups import Groups, Rule, ranked_groups, score_keys
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-#: Largest group for which majority votes are exact, and the number of random draws beyond, of all prompts together.
+#: Majority votes are exact up to this group size; for larger groups, this many random draws are shared by all prompts.
 EXACT_VOTES, DRAWS = 256, 100_000
 
 
@@ -46,22 +46,22 @@ def by_prompt(
     rule: Rule = "reward",
     value: Callable[[Groups, int], Tensor] = _value_of,
 ) -> dict[int, Floats]:
-    """Estimate the value of k responses of each prompt without bias.
+    """Estimate for each prompt, without bias, what k responses are worth.
 
-    That is max@k, pass@k for rewards of 0 and 1, and by another rule selected@k or maj@k.
+    This is max@k, which for rewards of 0 and 1 is pass@k. Other rules give selected@k or maj@k.
 
     Args:
         ks: At least 1 each.
         labels: Prompt of each sample, 0 to P - 1, shape ``[samples]``.
         rewards: Finite, shape ``[samples]``.
-        keys: For ``rule="score"`` the scores, NaN being the least; for ``rule="vote"`` any number of each answer, 0 for
-            none, which does not vote (where nobody does, the value is 0); shape ``[samples]``. Exact up to n = 256;
-            beyond that the mean over 100,000 random draws shared by the prompts, at least 32 each.
-        rule: What one of k responses is chosen by, ties at random.
-        value: Takes ranked groups and k; another one estimates something else.
+        keys: Shape ``[samples]``. For ``rule="score"``, the scores; NaN ranks lowest. For ``rule="vote"``, a number
+            for each answer, 0 for no answer, which does not vote (the value is 0 if nobody votes). Votes are exact up
+            to n = 256. Beyond that they are means over 100,000 random draws shared by the prompts, at least 32 each.
+        rule: How one of k responses is chosen, with ties broken at random.
+        value: Takes ranked groups and k; pass another function to estimate something else.
 
     Returns:
-        For each k shape ``[P]``, NaN for prompts with fewer than k samples.
+        For each k, the estimates of shape ``[P]``, NaN for prompts with fewer than k samples.
     """
     by = None
     if keys is not None and rule == "vote":
@@ -73,14 +73,14 @@ def by_prompt(
 
 
 def g_pass_at_k(groups: Groups, k: int, tau: float) -> Tensor:
-    """Estimate G-Pass@k_τ, the probability that at least ⌈τ k⌉ of k samples are correct, without bias.
+    """Estimate without bias G-Pass@k_τ, the probability that at least ⌈τ k⌉ of k samples are correct.
 
-    Σ_{j=⌈τk⌉}^{c} C(c, j) C(n - c, k - j) / C(n, k), of "Are Your LLMs Capable of Stable Reasoning?" by Liu et al.
-    (https://arxiv.org/abs/2412.13147), for the c correct of n samples. For τ = 1 it is pass^k, of "tau-bench" by Yao et
-    al. (https://arxiv.org/abs/2406.12045), for τ = 1/k it is pass@k.
+    With c of n samples correct, it is Σ_{j=⌈τk⌉}^{c} C(c, j) C(n - c, k - j) / C(n, k). See "Are Your LLMs Capable of
+    Stable Reasoning?" by Liu et al. (https://arxiv.org/abs/2412.13147). For τ = 1 it is pass^k, from "tau-bench" by
+    Yao et al. (https://arxiv.org/abs/2406.12045); for τ = 1/k it is pass@k.
     """
     correct, groups_of = np.unique(groups.rewards.sum(dim=1).numpy(), return_inverse=True)
-    needed = ceil(round(tau * k, 9))  # .7 * 10 is a little more than 7
+    needed = ceil(round(tau * k, 9))  # .07 * 100 is a little more than 7 in floating point
     chances = hypergeom.pmf(np.arange(needed, k + 1), groups.rewards.shape[1], correct[:, None], k).sum(axis=1)
     return torch.from_numpy(np.minimum(chances, 1)[groups_of])
 
@@ -102,22 +102,23 @@ def _drawn_votes(groups: Groups, k: int) -> Tensor:
 def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | None:
     """Compute a confidence interval for the mean over prompts of values in [0, 1], such as pass@k.
 
-    Wilson's score interval (1927) for an effective number of prompts, P_e = P p (1 - p) / s² (Kish's design
-    effect), and Student's t for its normal quantile z:
+    This is Wilson's score interval (1927) with an effective number of prompts, P_e = P p (1 - p) / s² (Kish's design
+    effect), and with the quantile z of Student's t in place of the normal one:
 
         (p + z²/2P_e ± z √(p (1 - p) / P_e + z²/4P_e²)) / (1 + z²/P_e)
 
-    The ratio s² / p (1 - p), at most 1, is that of the prompts and one more which is half 0 and half
-    1, so that prompts that happen to agree do not give an interval of no width.
+    The ratio s² / p (1 - p), at most 1, is computed from the prompts and one extra prompt that is half 0 and half 1.
+    So the interval has some width even if all prompts happen to agree.
 
-    The t interval, Wilson's without that prompt and a BCa bootstrap cover too seldom near 0 and 1: in simulations of
-    10, 30 and 200 prompts of 16 samples, with success rates from seven distributions and k = 1 and 8, this one covered
-    .94 to 1.0 of the time, the others (30 and 200 prompts, the bootstrap 30 only) sank to .11, .55 and .11.
-    ``tests/evaluate/test_evaluate_estimates.py`` repeats a part. Near 0 and 1 it is wider than it would have to be.
+    Near 0 and 1, the t interval, Wilson's without the extra prompt and a BCa bootstrap cover the mean too seldom. In
+    simulations of 10, 30 and 200 prompts with 16 samples each, success rates from seven distributions and k = 1 and 8,
+    this interval covered the mean .94 to 1.0 of the time. The others (30 and 200 prompts, the bootstrap only 30) fell
+    as low as .11, .55 and .11. ``tests/evaluate/test_evaluate_estimates.py`` repeats some of this. Near 0 and 1 the
+    interval is wider than it needs to be.
 
     Args:
         values: One for each prompt, in [0, 1], shape ``[P]``.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
 
     Returns:
         The interval, within [0, 1] and around the mean; None for fewer than 2 prompts.
@@ -139,15 +140,16 @@ def proportion_interval(values: Floats, confidence: float = 0.95) -> Interval | 
 def paired_proportion_interval(differences: Floats, confidence: float = 0.95) -> Interval | None:
     """Compute a confidence interval for the mean over prompts of differences between values in [0, 1].
 
-    Student's t interval of the differences and those of one more prompt, on which each of the outcomes (0, 0), (0, 1),
-    (1, 0) and (1, 1) has weight 1/4, after Agresti and Min (2005), who add two such prompts to matched proportions.
+    This is Student's t interval with one extra prompt, on which each of the outcomes (0, 0), (0, 1), (1, 0) and (1, 1)
+    has weight 1/4. It follows Agresti and Min (2005), who add two such prompts to matched proportions.
 
-    In simulations as for :func:`proportion_interval`, it covered .946 to 1.0 of the time, the plain t interval .12 to
-    1.0: it fails where few prompts differ. This one is wider than it would have to be where all differences are small.
+    In the simulations described in :func:`proportion_interval`, it covered the mean .946 to 1.0 of the time. The plain
+    t interval, which fails where few prompts differ, covered it .12 to 1.0 of the time. Where all differences are
+    small, this interval is wider than it needs to be.
 
     Args:
         differences: One for each prompt, in [-1, 1], shape ``[P]``.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
 
     Returns:
         The interval, within [-1, 1]; None for fewer than 2 prompts.
@@ -162,14 +164,14 @@ def paired_proportion_interval(differences: Floats, confidence: float = 0.95) ->
 
 
 def mean_interval(values: Floats, confidence: float = 0.95) -> Interval | None:
-    """Compute Student's t interval, mean ± t s / √P, for a mean of values with no known bounds.
+    """Compute Student's t interval, mean ± t s / √P, for the mean of values that have no known bounds.
 
     Args:
         values: One for each prompt, shape ``[P]``.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
 
     Returns:
-        The interval; None for fewer than 2 prompts, or if all values are equal, which says nothing of their spread.
+        The interval; None for fewer than 2 prompts, or if all values are equal, which says nothing about their spread.
     """
     if len(values) < 2 or values.min() == values.max():
         return None
