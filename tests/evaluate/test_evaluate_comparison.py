@@ -159,7 +159,7 @@ def test_missing_samples_are_wrong_where_n_is_given(tmp_path: Path) -> None:
     # Of p's samples one is right and one wrong with the same answer; the two that are missing do not vote.
     assert only(result.estimates, metric="maj@k", k=4).value == pytest.approx(0.5 / 2)
     assert only(result.estimates, metric="max@k", k=4).prompts == 1
-    assert result.notes[0].startswith("a, all: 2 of 8 samples are missing at step 5, of 1 prompts: they count as wrong")
+    assert result.notes[0].startswith("a, all: 2 of 8 samples are missing at step 5, from 1 prompts: they count")
 
 
 def test_duplicated_prompts_are_said(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def test_prompts_of_equal_text_and_gold_answer_are_matched_in_order_and_that_is_
     assert first == second
     assert len(first) == 2
     [remark] = remarks(runs[:1])
-    assert remark.startswith("a, all: 2 prompts have the text and gold answer of another: those of two runs or steps")
+    assert remark.startswith("a, all: 2 prompts have the same text and gold answer as another: between runs or steps")
 
 
 @pytest.mark.parametrize("uid", [True, False])
@@ -275,7 +275,7 @@ def test_samples_without_a_verdict_are_said(tmp_path: Path) -> None:
     own = [row | {"status": of} for row, of in zip(rows, [3, "crashed", None, ["ok"]], strict=True)]
     files = [write(tmp_path / f"{name}.jsonl", of) for name, of in (("new", new), ("old", old), ("own", own))]
     assert said(*files) == [
-        f"{which} samples have no verdict ({kinds}) at step 1: they count with the score that they were given"
+        f"{which} samples have no verdict ({kinds}) at step 1: they count with the score in the dump"
         for which, kinds in [("new, all: 2 of 4", "1 timeout, 1 crash"), ("old, all: 3 of 4", "3 unscored")]
     ]
 

@@ -1,4 +1,4 @@
-"""The figures of the HTML report, which Plotly draws."""
+"""Make the interactive figures of the HTML report, which Plotly draws."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from verl_maxpo.evaluate.results import METRICS, Comparison, Estimate, Side
 from verl_maxpo.evaluate.tables import at_k, bounds, name_of_difference, number
 
 _HELPED, _LOST, _SAME = COLOURS[0], COLOURS[1], "#888888"
-_BINS = 16  # of outcomes whose samples are too many, or that are scores
+_BINS = 16  # for outcomes with many samples, or outcomes that are scores
 
 
 @dataclass(frozen=True)
 class Interactive:
-    """A figure of which the reader chooses a view.
+    """A figure with several views for the reader to choose from.
 
     Attributes:
-        title: What it shows.
-        choice: What the views are.
-        views: What each changes of the layout, by its name, which is the ``meta`` of its traces.
-        chosen: The one that is shown first.
-        figure: All traces and the common layout.
+        title: What the figure shows.
+        choice: What the reader chooses, such as ``metric``.
+        views: For each view, by name, what it changes in the layout. The ``meta`` of a trace names its view.
+        chosen: The view that is shown first.
+        figure: All traces, and the layout that all views share.
     """
 
     title: str
@@ -40,17 +40,17 @@ class Interactive:
 
     @property
     def legend(self) -> int:
-        """Number of entries of the legend."""
+        """Number of entries in the legend."""
         return len({trace.legendgroup for trace in self.figure.data})
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain values and numpy's arrays."""
+        """Return the figure as plain values and NumPy arrays."""
         figure: dict[str, Any] = self.figure.to_plotly_json()
         return figure | {"views": self.views, "chosen": self.chosen}
 
 
 def figures(comparison: Comparison, source: str, changes: list[Changes]) -> Iterator[Interactive]:
-    """Yield every metric against k, the headline's over steps where there are several, and what became of problems."""
+    """Yield every metric against k, the headline metric over steps (if there are several), and how problems changed."""
     labels = {row.label for row in comparison.averages if row.data_source == source}
     yield _against_k(comparison, source)
     if any(len(comparison.steps(label, source)) > 1 for label in labels):
@@ -88,7 +88,7 @@ def _over_steps(comparison: Comparison, source: str) -> Interactive:
 
 
 def _name(side: Side) -> str:
-    """Return a side's name; Plotly would take tags in it for formatting, and dollars for mathematics."""
+    """Return a side's name, escaped: Plotly would read tags in it as formatting and dollar signs as mathematics."""
     return escape(str(side), quote=False).replace("$", "&#36;")
 
 
@@ -158,17 +158,17 @@ def _before_and_after(changes: list[Changes]) -> Interactive:
     same = {"type": "line", "x0": low, "x1": high, "y0": low, "y1": high, "line": {"dash": "dot", "width": 1}}
     same["line"]["color"] = _SAME
     figure = _figure(traces, xaxis={"title": {}}, shapes=[same], legend={"itemsizing": "constant"})
-    return Interactive("Problem by problem: who is helped, who is lost", "comparison", views, name, figure)
+    return Interactive("Problem by problem: helped and lost", "comparison", views, name, figure)
 
 
 def _range(values: Sequence[float]) -> list[float]:
-    """Return where an axis starts and ends, so that bubbles are whole and the room is used."""
+    """Return where an axis starts and ends: just outside the values, so that no bubble is cut off."""
     margin = 0.06 * (max(values) - min(values) or 1)
     return [min(values) - margin, max(values) + margin]
 
 
 def name_of_changes(changes: Changes) -> str:
-    """Return what is compared, on one line."""
+    """Return the name of what is compared, on one line."""
     return " ".join(name_of_difference(changes.matching.candidate, changes.matching.reference).split())
 
 
@@ -177,7 +177,7 @@ def _axis(changes: Changes, side: Side) -> str:
 
 
 def _bubbles(places: Counter[tuple[float, float]], name: str) -> Iterator[dict[str, Any]]:
-    """Yield the problems that gained, lost and did neither, those with the same outcomes as one bubble."""
+    """Yield the problems that gained, lost and stayed the same. Problems with equal outcomes share one bubble."""
     largest = max(places.values())
     for what, colour, symbol, sign in (
         ("helped", _HELPED, "▲", 1),
@@ -209,7 +209,7 @@ def _bubbles(places: Counter[tuple[float, float]], name: str) -> Iterator[dict[s
 
 
 def _places(changes: Changes) -> list[tuple[float, float]]:
-    """Return where each problem stands, rounded where there would be too many places."""
+    """Return where each problem goes in the figure, rounded if there would be too many different places."""
     means = [(before.mean, after.mean) for before, after in changes.outcomes]
     if changes.binary and all(outcome.n <= 2 * _BINS for pair in changes.outcomes for outcome in pair):
         return means
@@ -219,7 +219,7 @@ def _places(changes: Changes) -> list[tuple[float, float]]:
 
 
 def _figure(traces: list[dict[str, Any]], **layout: Any) -> go.Figure:
-    """Make a figure; colours of the page are set in it, as they change between light and dark."""
+    """Make a figure. The page sets the colours of text and axes, as they change between light and dark."""
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
     common = {
         "template": go.layout.Template(),

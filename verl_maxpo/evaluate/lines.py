@@ -1,4 +1,4 @@
-"""The lines that the picture and the report's figures draw, and how runs look."""
+"""Make the lines of the picture and of the report's figures, and give each run its colour and marker."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from dataclasses import dataclass
 
 from verl_maxpo.evaluate.results import Comparison, Estimate, Side, step_order
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart, without those that vanish on white or black.
+#: Okabe and Ito's colours, which colour-blind readers can tell apart, except those that vanish on white or black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-#: Markers of matplotlib and of Plotly, one more than colours, so that no two of the first 42 runs look the same.
+#: Markers for matplotlib and Plotly: one more than there are colours, so that the first 42 runs all look different.
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 PLOTLY_MARKERS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
 
-CAPTION = "bars and bands: 95% interval over prompts; small dots: the seeds, each alone"
+CAPTION = "bars and bands: 95% interval over prompts; small dots: single seeds"
 
 
 @dataclass(frozen=True)
 class Line:
-    """Estimates of one label.
+    """Estimates for one label.
 
     Attributes:
-        side: The label, and where k varies the step, if there are several.
-        start: Whether that is the first of them.
-        rows: At least one.
-        xs: The k or step of each.
-        dots: The seeds, each alone, where there are several.
-        number: Of the label among all.
+        side: The label. Against k, also the step, if there are several.
+        start: Whether this is the first of several steps.
+        rows: The estimates, at least one.
+        xs: The k or step of each estimate.
+        dots: (x, y) of every single seed, if there are several.
+        number: Number of the label among all labels.
     """
 
     side: Side
@@ -43,7 +43,7 @@ class Line:
 
     @property
     def bounds(self) -> tuple[list[float], list[float]]:
-        """The lower and upper ends of the intervals, the value itself where there is none."""
+        """The lower and upper ends of the intervals, or the value itself where there is no interval."""
         lows, highs = zip(*(row.interval or (row.value, row.value) for row in self.rows), strict=True)
         return list(lows), list(highs)
 
@@ -54,7 +54,7 @@ class Line:
 
 
 def against_k(comparison: Comparison, source: str, metric: str) -> list[Line]:
-    """Return for each label its first and last step."""
+    """Return a line for the first and the last step of each label."""
     lines = []
     for number, (label, rows) in enumerate(_by_label(comparison, source, metric).items()):
         steps = comparison.steps(label, source)
@@ -69,7 +69,7 @@ def against_k(comparison: Comparison, source: str, metric: str) -> list[Line]:
 
 
 def over_steps(comparison: Comparison, source: str, metric: str, k: int) -> list[Line]:
-    """Return for each label its known steps."""
+    """Return a line for each label over its known steps."""
     lines = []
     for number, (label, rows) in enumerate(_by_label(comparison, source, metric).items()):
         chosen = sorted((row for row in rows if row.k == k and row.step is not None), key=lambda r: step_order(r.step))

@@ -1,4 +1,4 @@
-"""Names of runs: distinct, without their seed, and as people write them."""
+"""Make names for runs: distinct ones, names without the seed, and readable labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ESTIMATORS = {"maxpo": "MaxPO", "maxrl": "MaxRL", "grpo": "GRPO", "rloo": "RLOO
 
 
 def distinct_names(paths: list[Path]) -> list[str]:
-    """Return as much of the end of each path as tells all of them apart; ValueError if one is given twice."""
+    """Return as much of the end of each path as it takes to tell all apart; ValueError if one is given twice."""
     parts = [path.resolve().with_suffix("" if path.suffix == ".jsonl" else path.suffix).parts[1:] for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
@@ -23,26 +23,26 @@ def distinct_names(paths: list[Path]) -> list[str]:
 
 
 def without_seed(name: str) -> str:
-    """Return the name that the seeds of a run share."""
+    """Return the name that all seeds of a run share."""
     return _SEED.sub("", name, count=1)
 
 
 def seed_of(name: str) -> str | None:
-    """Return what follows ``-seed`` in a name."""
+    """Return the number after ``-seed`` in a name."""
     found = _SEED.search(name)
     return found and found[1]
 
 
 def trained_k(name: str) -> str | None:
-    """Return the K in the name of a recipe's run."""
+    """Return the K in a run's name, if a recipe named it."""
     found = [_RECIPE.fullmatch(part) for part in without_seed(name).split("/")]
     return next((match["k"] for match in found if match), None)
 
 
 def labels_of(names: list[str]) -> list[str]:
-    """Return the names without seeds, those of the recipes' runs as people write them.
+    """Return the names without seeds, and the names of the recipes' runs in readable form.
 
-    The n of the groups is left out where all runs have the same. Names that would no longer be distinct stay.
+    The group size n is left out if all runs have the same. If two labels would be equal, the names stay as they are.
 
     >>> labels_of(["maxpo-k4-n8-lr1.5e-4-seed0", "grpo-n8-lr1e-6-warm-seed0", "base"])
     ['MaxPO, k=4, lr 1.5e-4', 'GRPO, lr 1e-6, warm', 'base']

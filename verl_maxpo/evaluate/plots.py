@@ -1,4 +1,4 @@
-"""A comparison as a picture for papers, and for readers of the report without JavaScript."""
+"""Draw a comparison as a picture, for papers and for readers of the report without JavaScript."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from verl_maxpo.evaluate.tables import at_k
 
 
 def draw(comparison: Comparison, file: Path, runs: Iterable[Run] = ()) -> None:
-    """Draw the headline's metric against k and against steps, a row for each data source.
+    """Draw the headline metric against k and against steps, with a row for each data source.
 
-    The format is the one that the file's name says. Changes of the K that ``runs`` train with are marked.
+    The file's suffix sets the format. The picture marks where ``runs`` change the K that they train with.
     """
     sources = comparison.data_sources
     labels = list(dict.fromkeys(row.label for row in comparison.averages))
     several = any(len(comparison.steps(row.label, row.data_source)) > 1 for row in comparison.averages)
     columns = 1 + several * max(min(2, len(comparison.headline_ks(source))) for source in sources)
     schedules = {run.label: schedule_of(run) for run in runs}
-    # Names of runs may be "$x", and in any script.
+    # Names of runs may contain "$", and letters of any script.
     with mpl.rc_context({"text.parse_math": False, "font.family": _fonts("".join(sources + labels))}):
         legend_height = 0.2 * len(labels) * (1 + several)
         figure = Figure(figsize=(1 + 4.2 * columns, (3.4 + legend_height) * len(sources)), layout="constrained")
@@ -44,7 +44,7 @@ def draw(comparison: Comparison, file: Path, runs: Iterable[Run] = ()) -> None:
 
 
 def _fonts(text: str) -> list[str]:
-    """Return matplotlib's font, and installed ones that have the characters that it lacks."""
+    """Return matplotlib's font, and installed fonts with the characters that it lacks."""
     families = ["DejaVu Sans"]
     missing = {ord(character) for character in text if not character.isspace()}
     missing -= _characters(font_manager.findfont(families[0]))
@@ -59,7 +59,7 @@ def _fonts(text: str) -> list[str]:
 def _characters(file: str) -> set[int]:
     try:
         return set(font_manager.get_font(file).get_charmap())
-    except (OSError, RuntimeError):  # a font that was removed, or that FreeType cannot read
+    except (OSError, RuntimeError):  # the font was removed, or FreeType cannot read it
         return set()
 
 
@@ -99,7 +99,7 @@ def _draw_seeds(line: Line, axes: Axes) -> None:
 
 
 def _style(line: Line) -> dict[str, Any]:
-    """Return how a line looks: full markers on solid lines, hollow ones on those of the first step."""
+    """Return how a line looks: solid with full markers, or dashed with hollow markers for the first step."""
     return {
         "color": line.colour,
         "linestyle": "--" if line.start else "-",

@@ -1,4 +1,4 @@
-"""The problems one by one: who is helped and who is lost between two sides, with what was sampled."""
+"""Compare two sides problem by problem: which problems gain, which lose, and what was sampled."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from verl_maxpo.evaluate.dumps import Cell, Run, Samples, Texts
 from verl_maxpo.evaluate.estimates import Floats
 from verl_maxpo.evaluate.results import Comparison, Matching
 
-#: About how many problems of all comparisons together a report shows with their texts, and how many of each at least.
+#: About how many problems a report shows with their texts, for all comparisons together, and at least for each.
 SHOWN, SHOWN_OF_EACH = 400, 25
 
-#: How many characters of a text are shown, and how many of these from its end, where the answer stands.
+#: How many characters of a text are shown, and how many of these come from its end, where the answer is.
 _LENGTH, _END = 1000, 650
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one problem on one side, over all its seeds.
+    """How one problem went on one side, over all its seeds.
 
     Attributes:
         n: Number of samples.
-        total: Of the correct ones, or the sum of scores where correctness is not known.
+        total: Number of correct samples, or the sum of scores if correctness is not known.
     """
 
     n: int
@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ShownSample:
-    """A response that is shown; ``note`` is its answer, and its status if that is not ok."""
+    """A response to show. Its ``note`` is the answer, and the status if it is not ok."""
 
     output: str
     note: str
@@ -48,7 +48,7 @@ class ShownSample:
 
 @dataclass(frozen=True)
 class ChangedProblem:
-    """A problem with what was sampled."""
+    """A problem with samples of both sides."""
 
     prompt: str
     gold: str
@@ -59,19 +59,19 @@ class ChangedProblem:
 
     @property
     def change(self) -> float:
-        """What the candidate has more."""
+        """How much the candidate gains over the reference."""
         return self.candidate.mean - self.reference.mean
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What became of each problem that two sides share.
+    """How each problem that two sides share changed.
 
     Attributes:
         matching: The two sides.
         binary: Whether outcomes count correct samples; otherwise they are scores.
-        outcomes: Of each problem, (reference, candidate).
-        shown: Those that changed most, the same number of both directions if there are as many.
+        outcomes: For each problem, (reference, candidate).
+        shown: The problems that changed most, as many in one direction as in the other if there are enough.
     """
 
     matching: Matching
@@ -81,7 +81,7 @@ class Changes:
 
 
 def changes(comparison: Comparison, runs: list[Run]) -> Iterator[Changes]:
-    """Yield what became of the problems, for each of ``comparison.matchings``; OSError if a dump is gone."""
+    """Yield how the problems changed, for each of ``comparison.matchings``; OSError if a dump is gone."""
     most = max(SHOWN_OF_EACH, SHOWN // max(1, len(comparison.matchings)))
     for matching in comparison.matchings:
         field = comparison.correctness[matching.data_source]
@@ -93,7 +93,7 @@ def changes(comparison: Comparison, runs: list[Run]) -> Iterator[Changes]:
 
 
 def _runs_of_sides(matching: Matching, runs: list[Run]) -> list[tuple[Cell, list[Run]]]:
-    """Return the runs of reference and candidate, only those of common seeds if there are any."""
+    """Return the runs of reference and candidate; if they have seeds in common, only the runs with those seeds."""
     cells = [(matching.data_source, side.step) for side in (matching.reference, matching.candidate)]
     labels = [matching.reference.label, matching.candidate.label]
     both = [
@@ -109,14 +109,14 @@ def _runs_of_sides(matching: Matching, runs: list[Run]) -> list[tuple[Cell, list
 
 @dataclass(frozen=True)
 class _SideOfRuns:
-    """One side of a comparison: a cell of some runs, and the field that says what is correct."""
+    """One side of a comparison: a cell of some runs, and the field that says whether a sample is correct."""
 
     cell: Cell
     runs: list[Run]
     field: str | None
 
     def outcomes(self, n: int) -> dict[bytes, Outcome]:
-        """Add up what came of each problem; samples that are missing from n are wrong where correctness is known."""
+        """Add up the outcomes of each problem; if correctness is known, samples missing from n count as wrong."""
         sums: dict[bytes, Outcome] = {}
         for run in self.runs:
             samples = run.cells[self.cell]
@@ -128,7 +128,7 @@ class _SideOfRuns:
         return sums
 
     def shown(self, key: bytes) -> tuple[Texts, list[ShownSample]]:
-        """Return the first texts of a problem, and the best and the worst sample of the first run that has it."""
+        """Return a problem's texts, and its best and worst sample, from the first run that has the problem."""
         run = next(run for run in self.runs if key in run.cells[self.cell].prompts)
         samples = run.cells[self.cell]
         rows = np.flatnonzero(samples.labels == samples.prompts[key])
@@ -146,7 +146,7 @@ class _SideOfRuns:
 
 
 def _most_changed(outcomes: dict[bytes, tuple[Outcome, Outcome]], most: int) -> list[bytes]:
-    """Return the problems that gained and lost most, as many of both, in the order of what they gained."""
+    """Return the problems that gained most and lost most, half of each, sorted by gain with the largest first."""
     order = sorted(outcomes, key=lambda key: outcomes[key][0].mean - outcomes[key][1].mean)
     return order if len(order) <= most else order[: most - most // 2] + order[-(most // 2) :]
 

@@ -1,4 +1,4 @@
-"""What a reader of the results has to know about the dumps: what was left out, is missing or is repeated."""
+"""Warn the reader about the dumps: what was left out, what is missing and what is repeated."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _ByStep = dict[int | None, NDArray[np.int64]]
 
 
 def remarks(runs: list[Run], n: int | None = None) -> Iterator[str]:
-    """Yield sentences, for each data source of a run about the step where most prompts are affected.
+    """Yield warnings; for each run and data source, they describe the step that is affected most.
 
     Args:
-        runs: What to look at.
-        n: How many samples each prompt should have; None for as many as most of the same cell have.
+        runs: The runs to look at.
+        n: How many samples each prompt should have; None for as many as most prompts of the same cell have.
     """
     for run in runs:
         yield from run.left_out
@@ -30,7 +30,7 @@ def remarks(runs: list[Run], n: int | None = None) -> Iterator[str]:
 
 
 def _repeated(where: str, cells: dict[int | None, Samples], _: int | None) -> Iterator[str]:
-    """Notice a file that was copied or appended to itself; without a uid, single responses may well be the same."""
+    """Notice a file that was copied or appended to itself. Without a uid, a few responses may be equal by chance."""
     repeated = {}
     for step, cell in cells.items():
         counts = np.unique(cell.line, return_counts=True)[1]
@@ -40,7 +40,7 @@ def _repeated(where: str, cells: dict[int | None, Samples], _: int | None) -> It
         greedy = "" if cells[step].named else "; if sampling was greedy, only k=1 says anything"
         yield (
             f"{where}: {repeated[step].sum()} of {len(cells[step])} samples appear more than once{at}: if a dump was "
-            f"copied or written twice, remove the copy, as all numbers but those of k=1 are wrong{greedy}"
+            f"copied or written twice, remove the copy, as all numbers except those for k=1 are wrong{greedy}"
         )
 
 
@@ -51,8 +51,8 @@ def _too_few(where: str, cells: dict[int | None, Samples], n: int | None) -> Ite
     expected = _expected(cells[step], n)
     if samples and n:
         yield (
-            f"{where}: {samples} of {n * len(missing[step])} samples are missing{at}, of {prompts} prompts: they count "
-            "as wrong, except in max@k, which leaves them out"
+            f"{where}: {samples} of {n * len(missing[step])} samples are missing{at}, from {prompts} prompts: they "
+            "count as wrong, except in max@k, which leaves them out"
         )
     elif samples:
         yield (
@@ -76,8 +76,8 @@ def _too_many(where: str, cells: dict[int | None, Samples], n: int | None) -> It
 def _expected(cell: Samples, n: int | None) -> int:
     """Return n, or the number of samples that most prompts have.
 
-    Of two numbers that are as frequent, it is the larger, as samples get lost; without uids, where a problem that
-    appears twice is one prompt, the smaller if the larger is a multiple of it.
+    If several numbers are equally frequent, return the largest, as samples get lost. Without uids, a problem that
+    appears twice is one prompt, so return the smallest if the largest is a multiple of it.
     """
     counts = np.bincount(np.bincount(cell.labels))
     smallest, *_, largest = np.repeat(np.flatnonzero(counts == counts.max()), 2).tolist()
@@ -88,8 +88,8 @@ def _alike(where: str, cells: dict[int | None, Samples], _: int | None) -> Itera
     alike = max(cell.alike for cell in cells.values())
     if alike:
         yield (
-            f"{where}: {alike} prompts have the text and gold answer of another: those of two runs or steps are "
-            "matched in the order of the files, so their differences are right on average and not one by one"
+            f"{where}: {alike} prompts have the same text and gold answer as another: between runs or steps they are "
+            "matched in the order of the files, so their differences are right on average, but not one by one"
         )
 
 
@@ -103,7 +103,7 @@ def _without_verdict(where: str, cells: dict[int | None, Samples], _: int | None
         kinds = ", ".join(f"{count} {name}" for name, count in zip(WITHOUT_VERDICT, failed[step], strict=True) if count)
         yield (
             f"{where}: {failed[step].sum()} of {len(cells[step])} samples have no verdict ({kinds}){at}: they count "
-            "with the score that they were given"
+            "with the score in the dump"
         )
 
 
@@ -119,7 +119,7 @@ def _in_several_sources(run: Run) -> Iterator[str]:
 
 
 def _worst(by_step: _ByStep, size: Callable[[NDArray[np.int64]], object]) -> tuple[int | None, str]:
-    """Return the step where most are affected, and words for it."""
+    """Return the step that is affected most, and words that name it."""
     step = max(by_step, key=lambda step: int(size(by_step[step])))  # type: ignore[call-overload]
     more = sum(bool(counts.any()) for counts in by_step.values()) - 1
     words = "" if step is None else f" at step {step}"

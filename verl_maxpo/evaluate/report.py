@@ -1,4 +1,4 @@
-"""Write a comparison into files."""
+"""Write a comparison to files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from verl_maxpo.evaluate.tables import legend, number, tables
 def write_report(comparison: Comparison, runs: list[Run], folder: Path) -> list[Path]:
     """Write ``report.md``, ``report.png`` and ``report.html``, with all steps, and return the files.
 
-    The folder is made if need be, and files of an earlier report are replaced. The dumps must still be there.
+    The folder is created if it does not exist, and the files of an earlier report are replaced. The dumps must still
+    be there.
 
     Raises:
-        OSError: A dump cannot be read any more, or a file not written.
+        OSError: A dump can no longer be read, or a file cannot be written.
     """
     from verl_maxpo.evaluate.plots import draw
 
@@ -37,7 +38,7 @@ def write_report(comparison: Comparison, runs: list[Run], folder: Path) -> list[
 
 
 def write_markdown(comparison: Comparison, file: Path) -> None:
-    """Write the tables of all steps as Markdown; the file's folder is made if need be."""
+    """Write the tables of all steps as Markdown; create the file's folder if it does not exist."""
     file.parent.mkdir(parents=True, exist_ok=True)
     parts = [
         "# Evaluation\n",
@@ -76,7 +77,7 @@ def _html(comparison: Comparison, runs: list[Run], picture: Path) -> str:
 
 
 def _section(comparison: Comparison, source: str, changed: list[Changes]) -> dict[str, object]:
-    """Return what the template shows of a data source."""
+    """Return what the template shows for a data source."""
     from plotly.utils import PlotlyJSONEncoder
 
     from verl_maxpo.evaluate.figures import figures

@@ -1,4 +1,4 @@
-"""What a comparison of runs consists of: estimates, averages over seeds, differences, and what was left out."""
+"""Data classes for a comparison of runs: estimates, averages over seeds, differences, and notes on what is left out."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from verl_maxpo.evaluate.estimates import Interval
 PASS, MAX, SELECTED, MAJORITY, GAP = "pass@k", "max@k", "selected@k", "maj@k", "gap@k"
 ALL = "pass^k"
 
-#: The share τ of k samples that must be correct, by metric; for τ = 1 it would be pass^k.
+#: For each metric, the share τ of the k samples that must be correct; with τ = 1 it would be pass^k.
 G_PASS = {"G-Pass@k_0.5": 0.5, "G-Pass@k_0.75": 0.75}
 
-#: What has tables of its own.
+#: The metrics, each of which has its own tables.
 METRICS = (PASS, MAX, SELECTED, MAJORITY, GAP, ALL, *G_PASS)
 
-#: The table of how verification ended.
+#: The name of the table that shows how verification ended.
 STATUS = "status"
 
-#: Up to how many problems of all runs and steps together the JSON lists one by one.
+#: The JSON lists problems one by one up to this number, for all runs and steps together.
 MAX_LISTED_PROBLEMS = 50_000
 
 
@@ -38,17 +38,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One number of one run, or of all runs that differ by their seed only.
+    """One number for one run, or for all runs that differ only by their seed.
 
     Attributes:
-        value: Mean over the prompts with at least k samples, of several runs the mean over them.
-        interval: 95% over prompts, of each prompt's mean over seeds: given these runs, it says nothing of other seeds.
-            None where there can be none.
-        std: Sample standard deviation over seeds, None for one run.
+        value: Mean over the prompts with at least k samples; for several runs, the mean of their means.
+        interval: 95% over prompts, computed from each prompt's mean over seeds. It holds for these runs and says
+            nothing about other seeds. None where no interval can be given.
+        std: Sample standard deviation over seeds; None for one run.
         seeds: Number of runs.
-        prompts: Number of these prompts.
-        too_few: Number of the others, which are left out.
-        run: Name of the run; None for all.
+        prompts: Number of prompts with at least k samples.
+        too_few: Number of the other prompts, which are left out.
+        run: Name of the run; None for all runs together.
     """
 
     label: str
@@ -67,7 +67,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class PromptCounts:
-    """The samples of one prompt, which has the same hash in all runs, and how many of them are correct."""
+    """How many samples a prompt has, and how many are correct. A prompt has the same hash in all runs."""
 
     prompt: str
     n: int
@@ -79,11 +79,11 @@ class Coverage:
     """The prompts of one run at one step.
 
     Attributes:
-        smallest_n: The fewest samples of a prompt.
-        largest_n: The most.
-        never_solved: Fraction of prompts without a correct sample, None where correctness is not known.
-        statuses: Share of the samples by how the verifier ended, None where some do not say it.
-        problems: The prompts; None where correctness is not known, and beyond :data:`MAX_LISTED_PROBLEMS`.
+        smallest_n: The smallest number of samples of any prompt.
+        largest_n: The largest.
+        never_solved: Fraction of prompts without a correct sample; None if correctness is not known.
+        statuses: Shares of the samples by how the verifier ended; None if some samples do not say so.
+        problems: The prompts one by one; None if correctness is not known, and beyond :data:`MAX_LISTED_PROBLEMS`.
     """
 
     run: str
@@ -102,13 +102,13 @@ class Coverage:
 class Difference:
     """``candidate`` minus ``reference`` on the same prompts.
 
-    Runs with the same seed are compared with each other, where there are none each with each; the differences of a
-    prompt are averaged over these pairs of runs.
+    Runs with the same seed are paired. If the sides have no seed in common, each run of one is paired with each run of
+    the other. The differences of a prompt are averaged over these pairs.
 
     Attributes:
         value: Mean over the prompts that both runs of a pair have, with at least k samples in each.
-        interval: 95% over prompts, given these runs; None where there can be none.
-        std: Of the runs' differences over seeds, None for fewer than 2 seeds in common.
+        interval: 95% over prompts, for these runs; None where no interval can be given.
+        std: Sample standard deviation of the differences over seeds; None for fewer than 2 seeds in common.
         prompts: Number of these prompts.
     """
 
@@ -125,13 +125,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Matching:
-    """Which prompts two sides share, and which of them only one solves.
+    """How many prompts two sides share, and how many of these only one side solves.
 
     Attributes:
-        matched: Prompts that both runs of a pair have.
-        unmatched: Other prompts of any of these runs.
-        only_candidate: Share of the matched that only ``candidate`` solves in any of its samples, averaged over the
-            pairs of runs; None where correctness is not known.
+        matched: Number of prompts that both runs of a pair have.
+        unmatched: Number of other prompts in any of these runs.
+        only_candidate: Share of the matched prompts that ``candidate`` solves in at least one sample and ``reference``
+            in none, averaged over the pairs of runs; None if correctness is not known.
         only_reference: The same with the sides exchanged.
     """
 
@@ -146,17 +146,17 @@ class Matching:
 
 @dataclass
 class Comparison:
-    """Everything about some runs, in rows.
+    """All results for some runs, in rows.
 
     Attributes:
-        ks: The k that were asked for, or powers of two and the K that were trained.
-        n: How many samples each prompt should have, None if that is not known.
+        ks: The k that were asked for, or powers of two and the K that runs were trained with.
+        n: How many samples each prompt should have; None if that is not known.
         select_by: How deployment chooses among k responses: a column, ``vote``, or None if it knows the best.
-        trained: The K that each label was trained with, as far as they are known.
-        correctness: By data source, the field that says whether a sample is correct: ``acc``, ``score`` or None.
-        estimates: Of each run.
-        averages: Over seeds.
-        coverage: Of each run.
+        trained: For each label, the K that it was trained with, as far as they are known.
+        correctness: For each data source, the field that says whether a sample is correct: ``acc``, ``score`` or None.
+        estimates: The estimates for each run.
+        averages: The averages over seeds.
+        coverage: The prompts of each run.
         differences: Between two labels at their last common step, and between the last and the first step of a label.
         matchings: One for each pair of sides in ``differences``.
         notes: What was left out, and why.
@@ -185,7 +185,7 @@ class Comparison:
         return sorted(found, key=step_order)
 
     def of_seeds(self, rows: Iterable[Estimate]) -> list[Estimate]:
-        """Return the estimates that averages over several seeds are made of."""
+        """Return the estimates of single runs behind the rows that average several seeds."""
         about = {(row.label, row.data_source, row.step, row.metric, row.k) for row in rows if row.seeds > 1}
         return [row for row in self.estimates if (row.label, row.data_source, row.step, row.metric, row.k) in about]
 
@@ -194,18 +194,18 @@ class Comparison:
         return PASS if self.correctness[data_source] else MAX
 
     def headline_metric(self, data_source: str) -> str:
-        """Return the metric of what is deployed: the main one if deployment knows the best of k."""
+        """Return the metric of what is deployed: the main metric if deployment knows the best of k."""
         chosen = {None: self.main_metric(data_source), VOTE: MAJORITY}
         return chosen.get(self.select_by, SELECTED)
 
     def shown_metrics(self) -> set[str]:
-        """Return the main and headline metrics of all data sources, and the gap between the two."""
+        """Return the main and headline metrics of all data sources and, with ``select_by``, gap@k and max@k."""
         sources = self.data_sources
         found = {self.main_metric(source) for source in sources} | {self.headline_metric(source) for source in sources}
         return found | ({GAP, MAX} if self.select_by else set())
 
     def headline_ks(self, data_source: str) -> list[int]:
-        """Return the k that sum up a data source: those that were trained, else the largest, and 1."""
+        """Return the k that sum up a data source: those that runs trained with, else the largest; and 1."""
         metric = self.headline_metric(data_source)
         shown = {row.k for row in self.averages if (row.data_source, row.metric) == (data_source, metric)}
         trained = shown.intersection(*[[k for ks in self.trained.values() for k in ks]])
@@ -213,5 +213,5 @@ class Comparison:
 
 
 def step_order(step: int | None) -> float:
-    """Return what steps are sorted by; one that is not known comes first."""
+    """Return a sort key for a step; an unknown step comes first."""
     return -math.inf if step is None else step

@@ -1,4 +1,4 @@
-"""What a run of verl was trained with, as far as its folder or its name says it."""
+"""Find out what a run of verl was trained with, from its folder or its name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEYS = {"MODEL": "actor_rollout_ref.model.path", "ESTIMATOR": "algorithm.adv_es
 
 
 def read_settings(folder: Path) -> dict[str, str]:
-    """Read the file ``settings`` that the recipes' scripts write into the folder of a run: lines of NAME=value."""
+    """Read ``settings``, a file with lines NAME=value that the recipes' scripts write into a run's folder."""
     lines = (folder / "settings").read_text(encoding="utf-8", errors="replace").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
@@ -25,8 +25,8 @@ def read_settings(folder: Path) -> dict[str, str]:
 def settings_of(run: Run) -> dict[str, str]:
     """Return MODEL and K of a run, as far as they are known.
 
-    The file ``settings`` of the recipes and Hydra's configuration are looked for beside the dumps and a folder above;
-    without them K is read off the name of a recipe's run.
+    They come from the recipes' file ``settings`` or from Hydra's configuration, in the folder of the dumps or the one
+    above. Without these, K comes from the run's name if a recipe named it.
     """
     first = run.files[0].resolve()
     k = trained_k(run.name)
@@ -42,7 +42,7 @@ def settings_of(run: Run) -> dict[str, str]:
 
 @lru_cache
 def _from_hydra(file: Path) -> dict[str, str]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # OmegaConf's own takes seconds for a configuration of verl
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # OmegaConf's own takes seconds for verl's configuration
     config = OmegaConf.create(yaml.load(file.read_text(encoding="utf-8"), Loader=loader))
     found: dict[str, str] = {}
     for name, key in _KEYS.items():
@@ -54,12 +54,12 @@ def _from_hydra(file: Path) -> dict[str, str]:
 
 
 def schedule_of(run: Run) -> dict[int, str]:
-    """Return the K that a run trains with, by the step from which on; nothing where it is not known."""
+    """Return the K that a run trains with, each by the step from which it applies; empty if K is not known."""
     k = settings_of(run).get("K", "")
     changes = re.findall(r"(\d+)\s*:\s*(\[[^]]*\]|[^,}\s]+)", k) if k.startswith("{") else []
     return {int(step): value for step, value in changes} or ({0: k} if k else {})
 
 
 def trained_ks(run: Run) -> list[int]:
-    """Return every whole K that a run trains with; ``all`` is none."""
+    """Return every whole number that a run trains with as K; ``all`` is not one."""
     return sorted({int(k) for value in schedule_of(run).values() for k in re.findall(r"\d+", value)})

@@ -1,4 +1,4 @@
-"""What was compared and what came out, in two lines."""
+"""Say in two lines what was compared and what came out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST = 4  # runs or data sources that a sentence names
 
 
 def result(comparison: Comparison) -> str:
-    """Say what came out of each data source at the K that was trained, and at 1."""
+    """Say what came out for each data source, at the K that runs trained with and at 1."""
     sources = comparison.data_sources
     sentences = [_result(comparison, source, k) for source in sources[:_MOST] for k in comparison.headline_ks(source)]
     more = len(sources) - _MOST
@@ -58,7 +58,7 @@ def _change(row: Difference) -> str:
 
 
 def facts(comparison: Comparison, runs: list[Run]) -> str:
-    """Say what was looked at: models and trained K as far as they are known, sizes and the date."""
+    """Say what was compared: models and trained K as far as they are known, sizes and the date."""
     settings = {run.label: settings_of(run) for run in runs}
     models = {"/".join(Path(found["MODEL"]).parts[-2:]): None for found in settings.values() if "MODEL" in found}
     trained = {label: found["K"] for label, found in settings.items() if "K" in found}

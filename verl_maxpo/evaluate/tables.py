@@ -1,4 +1,4 @@
-"""A comparison as tables: for the terminal, Markdown and HTML."""
+"""Show a comparison as tables: for the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from verl_maxpo.evaluate.estimates import Interval
 from verl_maxpo.evaluate.results import METRICS, STATUS, Comparison, Coverage, Difference, Estimate, Matching, Side
 
 _LEGEND = (
-    "[a, b]: 95% confidence interval over prompts, with several seeds of each prompt's mean over them. ±: standard "
-    "deviation over seeds. unsolved: prompts without a correct sample. solved by one only: prompts that only "
-    "the first of the two solves, and only the second. pass@k and max@k are unbiased."
+    "[a, b]: 95% confidence interval over prompts, after averaging each prompt over the seeds. ±: standard deviation "
+    "over seeds. unsolved: prompts without a correct sample. solved by one only: prompts that only the first of the "
+    "two solves, then those that only the second solves. pass@k and max@k are unbiased."
 )
 
-#: Characters that a terminal has at least.
+#: Tables fit into this many characters, which every terminal has.
 WIDTH = 80
 _KEY_WIDTH = 22
 
@@ -31,11 +31,11 @@ class Table:
     """A table of texts; a cell may have several lines.
 
     Attributes:
-        title: What it shows.
-        header: Of each column.
-        rows: Of each row, the cells.
+        title: What the table shows.
+        header: The heading of each column.
+        rows: The cells of each row.
         keys: How many of the first columns say what a row is about.
-        about: For each row, what a terminal shows instead of these columns, in lines.
+        about: For each row, the lines that a terminal shows instead of these columns.
     """
 
     title: str
@@ -45,9 +45,9 @@ class Table:
     about: list[str] | None = None
 
     def rich(self) -> Iterator[Group]:
-        """Make tables of :data:`WIDTH` for a console, which must have markup switched off.
+        """Make tables of :data:`WIDTH` characters for a console, which must have markup switched off.
 
-        The columns that say what a row is about are one; what does not fit of the others goes on in a further table.
+        The columns that say what a row is about become one. Other columns that do not fit go into further tables.
         """
         first = self.about or [row[0] for row in self.rows]
         others = [[cell.replace(", ", ",\n") for cell in row[self.keys :]] for row in self.rows]
@@ -78,13 +78,13 @@ def tables(
     metrics: Collection[str] = (*METRICS, STATUS),
     sources: Collection[str] | None = None,
 ) -> Iterator[Table]:
-    """Make for each data source a table for each metric, and the differences.
+    """Make a table of each metric and a table of its differences, for each data source.
 
     Args:
-        comparison: What to show.
+        comparison: The comparison to show.
         all_steps: Show every step, not only the first and the last of each run.
-        metrics: Of :data:`METRICS`, or ``status``.
-        sources: Of the data sources; None for all.
+        metrics: Some of :data:`METRICS`, or ``status``.
+        sources: Some of the data sources; None for all.
     """
     for source in comparison.data_sources if sources is None else sources:
         prefix = "" if source == "all" else f"{source}: "
@@ -104,14 +104,14 @@ def tables(
 
 
 def legend(comparison: Comparison) -> str:
-    """Say what the tables' marks and columns mean."""
+    """Explain the marks and columns of the tables."""
     if comparison.select_by is None:
         return _LEGEND
     if comparison.select_by == VOTE:
-        return f"{_LEGEND} gap@k: what the best of k has over the majority."
+        return f"{_LEGEND} gap@k: by how much the best of k beats the majority."
     return (
-        f"{_LEGEND} selected@k: the one of k responses with the largest `{comparison.select_by}`. gap@k: what the best "
-        "of k has over it, which a better judge could still win."
+        f"{_LEGEND} selected@k: the one of k responses with the largest `{comparison.select_by}`. gap@k: by how much "
+        "the best of k beats it, which a better judge could still win."
     )
 
 
@@ -120,7 +120,7 @@ def _width(text: str) -> int:
 
 
 def _parts(widths: list[int], room: int) -> Iterator[tuple[int, int]]:
-    """Yield the first and one more than the last of columns that fit together."""
+    """Yield the start and end (exclusive) of each range of columns that fit side by side."""
     start = 0
     while start < len(widths):
         end = start + 1
@@ -148,22 +148,22 @@ def signed(value: float, interval: Interval | None) -> str:
 
 
 def bounds(interval: Interval | None) -> str:
-    """Format an interval after a space, nothing for none."""
+    """Format an interval with a space before it; return "" for None."""
     return "" if interval is None else f" [{number(interval.low)}, {number(interval.high)}]"
 
 
 def at_k(metric: str, k: int) -> str:
-    """Return a metric's name for some k, as in ``pass@8``."""
+    """Return a metric's name at a given k, as in ``pass@8``."""
     return metric.replace("@k", f"@{k}").replace("^k", f"^{k}")
 
 
 def span(values: Collection[int]) -> str:
-    """Return the least and the greatest of some numbers, as in ``4–16``, or the one that all are."""
+    """Return the range of some numbers, as in ``4–16``, or the single number if all are equal."""
     return str(min(values)) if min(values) == max(values) else f"{min(values)}–{max(values)}"
 
 
 def name_of_difference(candidate: Side, reference: Side) -> str:
-    """Return what is compared, on several lines."""
+    """Return the name of what is compared, on several lines."""
     if candidate.label == reference.label:
         return f"{candidate.label},\nstep {candidate.step} − {reference.step}"
     if candidate.step == reference.step:
@@ -179,7 +179,7 @@ def _markdown(text: str) -> str:
 
 
 def _sides(comparison: Comparison, source: str, all_steps: bool) -> dict[Side, list[Coverage]]:
-    """Return the runs of each label at each step that is shown."""
+    """Return the runs of each label at each step to show."""
     covered = [row for row in comparison.coverage if row.data_source == source]
     sides: dict[Side, list[Coverage]] = {}
     for label in dict.fromkeys(row.label for row in covered):
