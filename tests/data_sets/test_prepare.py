@@ -366,10 +366,10 @@ def test_what_was_prepared_otherwise_is_written_anew(
 ) -> None:
     local = sample_files("gsm8k") | {"train": write("gsm8k_train.jsonl", gsm8k_rows("Another?"))}
     assert run("gsm8k", tmp_path / "out") == 0
-    assert "written anew" not in capsys.readouterr().out
+    assert "writing it again" not in capsys.readouterr().out
     for options, files, rows in [(["--suffix", "?"], None, 24), ([], local, 1), (["--suffix", "!"], local, 1)]:
         assert run("gsm8k", tmp_path / "out", *options, local=files) == 0
-        assert "prepared otherwise, or changed since: written anew" in capsys.readouterr().out
+        assert "prepared with other options, or changed since: writing it again" in capsys.readouterr().out
         assert len(read(tmp_path / "out/train.parquet")) == rows
 
 
@@ -488,7 +488,7 @@ def test_unreadable_files(
     [
         (["nope"], "nope needs --question COLUMN and --answer COLUMN, unless it is one of gsm8k, math,"),
         (["gsm8k", "--local", "a.jsonl"], "--local takes train=... test=..., got a.jsonl"),
-        (["gsm8k", "--local", "train=a.jsonl"], "--local of gsm8k takes a file for each split: train, test"),
+        (["gsm8k", "--local", "train=a.jsonl"], "--local needs a file for each split of gsm8k: train, test"),
         (["aime24", "--local", "test=none.jsonl"], "none.jsonl: there is no such file"),
         (["aime24", "--task-config", "a=1"], "--task-config is for reasoning_gym:TASK"),
         (["aime24", "--against", "x.parquet"], "--against keeps problems out of a training set, and aime24 has none"),
@@ -595,7 +595,7 @@ def test_other_columns_reach_the_reward(tmp_path: Path, write: Write, capsys: py
     more = {"difficulty": 0.5, "tests": ["a", "b"], "index": 9, "task": "mine", "none": None, "more": {"level": 3}}
     file = write("mine.jsonl", [{"q": "One?", "a": 1, **more}, {"q": "Two?", "a": 2}])
     assert run_own(file, "--test-size", 0, out=tmp_path / "out") == 0
-    assert "the reward finds in extra_info: difficulty, tests, none, more" in capsys.readouterr().out
+    assert "columns in extra_info for the reward: difficulty, tests, none, more" in capsys.readouterr().out
     first, second = (row["extra_info"] for row in read(tmp_path / "out/train.parquet"))
     assert first == {**first, **more, "index": 0, "question": "One?"}
     assert (second["difficulty"], second["tests"], second["index"]) == (None, None, 1)

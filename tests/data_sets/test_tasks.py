@@ -107,7 +107,7 @@ def test_task_config_reaches_the_task(tmp_path: Path) -> None:
         ("chain_sum", ["--task-config", "max_terms=1"], "chain_sum does not accept {'max_terms': 1}"),
         ("chain_sum", ["--task-config", "4"], "chain_sum has no option 4"),
         ("chain_sum", ["--task-config", "a=[1"], "--task-config takes KEY=VALUE, got a=[1"),
-        ("chain_sum", ["--local", "a.jsonl"], "is generated: it takes no --local"),
+        ("chain_sum", ["--local", "a.jsonl"], "is generated and does not take --local"),
     ],
 )
 def test_wrong_arguments(

@@ -1,8 +1,8 @@
 """The command ``verl-maxpo``: one module for each of its commands, imported only when needed.
 
-A command's module has a docstring, which ``--help`` shows, ``configure(parser)`` for its arguments, and
-``run(options)``, which returns the exit status: 0, or 1 if it found something wrong. It raises
-:class:`~verl_maxpo.cli.common.CommandError` if it cannot do what is asked.
+``--help`` shows the docstring of the command's module. ``configure(parser)`` adds the arguments, and ``run(options)``
+returns the exit status: 0, or 1 if the command found something wrong. ``run`` raises
+:class:`~verl_maxpo.cli.common.CommandError` if it cannot do what the user asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from verl_maxpo.cli.common import CommandError
 
 
 class _Command(NamedTuple):
-    extra: str  # of the package, with what the command needs
+    extra: str  # the package's extra that installs what the command needs
     summary: str
 
 
@@ -35,14 +35,14 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Returns 0; 1 if it found something wrong; 2 if the arguments cannot be used.
+    Returns 0, or 1 if the command found something wrong, or 2 if the arguments cannot be used.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = next(iter(arguments), "")
     try:
         module: Any = _module_of(name) if name in _COMMANDS else None
         options = _parser(name, module).parse_args(arguments)
-        status = int(module.run(options))  # without a command, argparse has stopped
+        status = int(module.run(options))  # argparse exits if there is no command
         sys.stdout.flush()
         return status
     except CommandError as error:
@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         extra = _COMMANDS[name].extra
         print(f"error: {name} needs {error.name}: pip install 'verl-maxpo[{extra}]'", file=sys.stderr)
         return 2
-    except SystemExit as stop:  # argparse's, after --help and on usage errors
+    except SystemExit as stop:  # raised by argparse after --help and on usage errors
         return int(stop.code or 0)
     except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         return 141
     except KeyboardInterrupt:
         return 130

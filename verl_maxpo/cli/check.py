@@ -1,6 +1,6 @@
 r"""Try the rewards of a data set before training.
 
-Each gold answer must be verified as correct, and each wrong answer as wrong.
+Each gold answer must be verified as right, and each wrong answer as wrong.
 
     verl-maxpo check data/gsm8k/train.parquet data/gsm8k/test.parquet
     verl-maxpo check data.parquet --option routes='{my/qa: math}'
@@ -49,18 +49,18 @@ def configure(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help=f"an option of the run, spelled as there: {OPTIONS_KEY}.timeout=5, or timeout=5 for short",
+        help=f"an option, spelled as for a run: {OPTIONS_KEY}.timeout=5, or timeout=5 for short",
     )
     parser.add_argument(
         "--custom-reward-function",
         metavar="FILE:NAME",
-        help="check reward.custom_reward_function.path and .name, as verl's own reward managers call it",
+        help="check this function (reward.custom_reward_function.path and .name), called as by verl's own managers",
     )
     parser.add_argument(
         "--responses",
         type=Path,
         metavar="FILE",
-        help="score these: a dump of verl, or JSON lines with a response and the row's index (from 0) or prompt",
+        help="responses to score: a dump of verl, or JSON lines with a response and its row's index (from 0) or prompt",
     )
     add_json(parser)
 
@@ -120,7 +120,7 @@ def _read(options: list[str]) -> Iterator[tuple[str, Any]]:
             key, value = override.key_or_group, override.value()
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(
-                f"cannot read the option {option}: {str(error).splitlines()[0]}. A data source is named as in "
+                f"cannot read the option {option}: {str(error).splitlines()[0]}. Write a data source as in "
                 "routes='{my/qa: math}'"
             ) from None
         yield key if key.startswith(("reward.", "data.")) else f"{OPTIONS_KEY}.{key}", value

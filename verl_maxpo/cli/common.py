@@ -28,25 +28,25 @@ class CommandError(Exception):
 
 def add_json(parser: ArgumentParser) -> None:
     """Add the option ``--json``."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to FILE as JSON")
 
 
 def write_json(content: Any, file: Path | None) -> None:
-    """Write JSON, of dataclasses too, and make its folder; do nothing without a file."""
+    """Write content, which may hold dataclasses, as JSON and create the folder; do nothing if there is no file."""
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=vars) + "\n", encoding="utf-8")
 
 
 def show(tables: Iterable[Table], legend: str, notes: list[str]) -> None:
-    """Print tables and, on stderr, warnings."""
+    """Print the tables and the legend, and warnings on stderr."""
     from rich.console import Console
 
     from verl_maxpo.evaluate.tables import WIDTH
 
     console = Console(markup=False, emoji=False, highlight=False, width=WIDTH)
     for table in tables:
-        with console.capture() as text:  # a pipe that breaks is for the command line to handle
+        with console.capture() as text:  # leaves broken pipes to the command line
             console.print(*table.rich(), sep="")
         print(text.get(), end="")
     if legend:

@@ -3,9 +3,9 @@
     verl-maxpo doctor
     verl-maxpo doctor --nodes 2 --gpus 8    # and are these GPUs free?
 
-Looks at the installed versions, at how verl found the plugin, and at the
-estimator registry of this process and of a worker on every node of the Ray
-cluster (RAY_ADDRESS, or a local one started for the check). Exits with 1 if
+Checks the installed versions, how verl found the plugin, and the estimator
+registry in this process and in a worker on every node of the Ray cluster
+(RAY_ADDRESS, or a local cluster started for this check). Exits with 1 if
 something would stop a run.
 """
 
@@ -19,9 +19,9 @@ from verl_maxpo.doctor import examine
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--no-ray", action="store_true", help="do not look into Ray's workers")
+    parser.add_argument("--no-ray", action="store_true", help="do not check Ray's workers")
     parser.add_argument("--nodes", type=positive, default=1, metavar="N", help="nodes that Ray must have (default 1)")
-    parser.add_argument("--gpus", type=non_negative, default=0, metavar="N", help="free GPUs on each of them")
+    parser.add_argument("--gpus", type=non_negative, default=0, metavar="N", help="free GPUs that each node must have")
     parser.add_argument("--wait", type=non_negative, default=0, metavar="SECONDS", help="how long to wait for them")
     add_json(parser)
 

@@ -8,9 +8,10 @@ r"""Write a data set in verl's schema, without duplicates and test problems.
         --split train=train test=validation --out data/mine
 
 One folder holds one data set: train.parquet if it has a training split,
-test.parquet if it has one to evaluate on, and manifest.json, which says where
-they come from, what was left out and their checksums. If the folder already
-holds what you ask for, nothing is written; otherwise its files are replaced.
+test.parquet if it has one to evaluate on, and manifest.json, which records
+where the rows come from, what was left out and the files' checksums. If the
+folder already holds what you ask for, nothing is written; otherwise its files
+are replaced.
 """
 
 from __future__ import annotations
@@ -40,24 +41,33 @@ def configure(parser: ArgumentParser) -> None:
         "names",
         metavar="NAME",
         nargs="+",
-        help=f"{', '.join(SOURCES)}, {_TASK_PREFIX}TASK, a FILE (and a second to evaluate on), or ORG/NAME of the hub",
+        help=f"{', '.join(SOURCES)}, {_TASK_PREFIX}TASK, a FILE (and a second to evaluate on), or ORG/NAME on the hub",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of this data set")
-    parser.add_argument("--suffix", metavar="TEXT", help="what follows the question in the prompt ('': nothing)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for this data set")
+    parser.add_argument("--suffix", metavar="TEXT", help="text after the question in the prompt ('' for none)")
     parser.add_argument("--skip-bad-rows", action="store_true", help="leave malformed rows out and count them")
     parser.add_argument(
-        "--against", type=Path, nargs="+", default=[], metavar="FILE", help="prepared files to keep out of training"
+        "--against",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="prepared files whose problems are kept out of training",
     )
     parser.add_argument(
-        "--local", nargs="+", default=[], metavar="SPLIT=FILE", help="train=FILE test=FILE with a NAME's columns"
+        "--local",
+        nargs="+",
+        default=[],
+        metavar="SPLIT=FILE",
+        help="read NAME from local files with its columns: train=FILE test=FILE",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="for what is drawn or generated (0)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed for drawing and generating (0)")
     parser.add_argument(
         "--test-size",
         type=_size,
         metavar="N",
-        help=f"test problems of a TASK ({_TASK_TEST_SIZE}), or to draw from a FILE or ORG/NAME without a test set, as "
-        f"a number or a share below 1 ({_TEST_SHARE}; 0: none)",
+        help=f"number of test problems of a TASK ({_TASK_TEST_SIZE}); for a FILE or ORG/NAME without a test set, how "
+        f"many rows to hold out, as a number or a share below 1 ({_TEST_SHARE}; 0 for none)",
     )
     add_json(parser)
     own = parser.add_argument_group("FILE (parquet, json, jsonl or csv) or ORG/NAME")
@@ -67,10 +77,11 @@ def configure(parser: ArgumentParser) -> None:
         "--answer-format",
         choices=ANSWER_FORMATS,
         default="plain",
-        help="the answer alone (default), an integer, in the last \\boxed{}, or a number after ####",
+        help="what the column holds: the answer alone (default), an integer, or a text with the answer in the last "
+        "\\boxed{} or as a number after ####",
     )
     own.add_argument("--keep", nargs="*", metavar="COLUMN", help="other columns for extra_info (default: all)")
-    own.add_argument("--data-source", metavar="NAME", help="what the reward chooses its verifier by (NAME)")
+    own.add_argument("--data-source", metavar="NAME", help="name that selects the verifier (NAME)")
     own.add_argument("--hub-config", metavar="NAME", help="configuration of ORG/NAME, if not the default")
     own.add_argument(
         "--split",
@@ -85,7 +96,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def _size(text: str) -> float:
-    """Read a whole number of rows, or a share of them."""
+    """Parse a whole number of rows, or a share of them."""
     try:
         size = float(text)
     except ValueError:
@@ -96,7 +107,7 @@ def _size(text: str) -> float:
 
 
 def run(options: Namespace) -> int:
-    """Prepare the data set, unless it is there."""
+    """Prepare the data set, unless it is already there."""
     try:
         _prepare(options)
     except (RequestError, OSError) as error:
@@ -119,7 +130,7 @@ def _prepare(options: Namespace) -> None:
         print(f"{source.name} is prepared in {out} already: {files}")
         return
     if (out / prepare.MANIFEST).exists():
-        print(f"{out} holds {source.name} prepared otherwise, or changed since: written anew")
+        print(f"{out} holds {source.name} prepared with other options, or changed since: writing it again")
     revision = reading.hub_revision(source) if "hub" in origin else None
     counts = prepare.prepare(source, open_rows(revision), out, options.against, request, revision)
     for split, count in counts.items():
@@ -129,7 +140,7 @@ def _prepare(options: Namespace) -> None:
         print(f"each prompt ends in {source.suffix!r}; --suffix changes that, and --suffix '' leaves it out")
     if options.question:
         kept = dict.fromkeys(name for count in counts.values() for name in count.kept)
-        print(f"the reward finds in extra_info: {', '.join(kept) or 'no other column'}")
+        print(f"columns in extra_info for the reward: {', '.join(kept) or 'no others'}")
         _say_what_verifies(source.data_source)
 
 
@@ -137,7 +148,7 @@ def _say_what_verifies(data_source: str) -> None:
     try:
         print(f"the verifier of {data_source} is {Router({}).find(data_source).verifier}")
     except ValueError as error:
-        print(f"before training: {error}, or a function of your own by reward.custom_reward_function.path=FILE")
+        print(f"before training: {error}, or use your own function: reward.custom_reward_function.path=FILE")
 
 
 def _find_source(options: Namespace) -> Source:
@@ -152,7 +163,7 @@ def _find_source(options: Namespace) -> Source:
     if options.question or options.answer:
         raise RequestError(f"--question and --answer are for a FILE or ORG/NAME, not for {name}")
     if is_task and options.local:
-        raise RequestError(f"{name} is generated: it takes no --local")
+        raise RequestError(f"{name} is generated and does not take --local")
     return tasks.task_source(name.removeprefix(_TASK_PREFIX)) if is_task else SOURCES[name]
 
 
@@ -185,7 +196,7 @@ def _own_source(options: Namespace) -> Source:
 
 
 def _find_rows(source: Source, options: Namespace) -> tuple[dict[str, Any], Callable[[str | None], reading.Reader]]:
-    """Return what the manifest says about the origin of the rows, and what opens them at a revision of the hub."""
+    """Return where the rows come from, for the manifest, and a function that opens them at a revision of the hub."""
     if source.name.startswith(_TASK_PREFIX):
         return _task_rows(source.name.removeprefix(_TASK_PREFIX), options)
     files = _files(source, options)
@@ -213,17 +224,17 @@ def _task_rows(task: str, options: Namespace) -> tuple[dict[str, Any], Callable[
 
 
 def _files(source: Source, options: Namespace) -> dict[str, Path]:
-    """Return the file of each split, empty if the rows come from the hub."""
+    """Return the file of each split; empty if the rows come from the hub."""
     files = source.splits
     if source.hub:
         files = _by_split("--local", options.local, source.splits)
         if files and files.keys() != source.splits.keys():
-            raise RequestError(f"--local of {source.name} takes a file for each split: {', '.join(source.splits)}")
+            raise RequestError(f"--local needs a file for each split of {source.name}: {', '.join(source.splits)}")
     return {split: reading.existing(Path(file)) for split, file in files.items()}
 
 
 def _by_split(option: str, pairs: list[str], splits: Collection[str]) -> dict[str, str]:
-    """Read ``train=...`` and ``test=...``."""
+    """Parse ``train=...`` and ``test=...``."""
     given = dict(pair.partition("=")[::2] for pair in pairs)
     if not given.keys() <= set(splits) or not all(given.values()):
         raise RequestError(f"{option} takes {' '.join(f'{split}=...' for split in splits)}, got {' '.join(pairs)}")
