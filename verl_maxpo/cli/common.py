@@ -32,7 +32,7 @@ def add_json(parser: ArgumentParser) -> None:
 
 
 def write_json(content: Any, file: Path | None) -> None:
-    """Write content, which may hold dataclasses, as JSON and create the folder; do nothing if there is no file."""
+    """Write content (dataclasses too) as JSON, creating the file's folder; do nothing if no file is given."""
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=vars) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from verl_maxpo.evaluate.dumps import Cell, Run, Samples, Texts
 from verl_maxpo.evaluate.estimates import Floats
 from verl_maxpo.evaluate.results import Comparison, Matching
 
-#: About how many problems a report shows with their texts, for all comparisons together, and at least for each.
+#: About how many problems a report shows with their texts: for all comparisons together, and at least for each one.
 SHOWN, SHOWN_OF_EACH = 400, 25
 
 #: How many characters of a text are shown, and how many of these come from its end, where the answer is.
@@ -146,7 +146,7 @@ class _SideOfRuns:
 
 
 def _most_changed(outcomes: dict[bytes, tuple[Outcome, Outcome]], most: int) -> list[bytes]:
-    """Return the problems that gained most and lost most, half of each, sorted by gain with the largest first."""
+    """Return the problems that gained most and as many that lost most, sorted by gain, the largest gain first."""
     order = sorted(outcomes, key=lambda key: outcomes[key][0].mean - outcomes[key][1].mean)
     return order if len(order) <= most else order[: most - most // 2] + order[-(most // 2) :]
 
