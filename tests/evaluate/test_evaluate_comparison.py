@@ -475,6 +475,6 @@ def test_how_verification_ended(tmp_path: Path, capsys: pytest.CaptureFixture[st
     write_dump(tmp_path / "old", 1, {"p": 1}, format_ok=1.0, unscored=0.0)
     assert main(["evaluate", *map(str, sorted(tmp_path.iterdir())), "--metrics", "status"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["run", "ok", "no_answer", "unparseable", "timeout", "crash", "refused"] in lines
+    assert ["run", "ok", "no_answer", "unparseable", "refused", "timeout", "crash"] in lines
     assert ["a", ".500", ".500", ".000", ".000", ".000", ".000"] in lines
     assert ["old"] in lines

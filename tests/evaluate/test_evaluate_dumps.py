@@ -268,9 +268,9 @@ def test_lines_without_responses_may_well_be_the_same(tmp_path: Path) -> None:
 
 
 def test_samples_without_a_verdict_are_said(tmp_path: Path) -> None:
-    """Of new dumps by their status, of old ones by `unscored`."""
+    """Of new dumps by their status, of old ones by `unscored`; a refused answer is wrong."""
     rows = samples_of(UIDS[0], 1)
-    new = [row | {"status": of} for row, of in zip(rows, ["ok", "timeout", "crash", "no_answer"], strict=True)]
+    new = [row | {"status": of} for row, of in zip(rows, ["refused", "timeout", "crash", "no_answer"], strict=True)]
     old = [row | {"unscored": float(i < 3)} for i, row in enumerate(rows)]
     own = [row | {"status": of} for row, of in zip(rows, [3, "crashed", None, ["ok"]], strict=True)]
     files = [write(tmp_path / f"{name}.jsonl", of) for name, of in (("new", new), ("old", old), ("own", own))]

@@ -42,9 +42,9 @@ from tqdm import tqdm
 
 from verl_maxpo.evaluate.names import distinct_names, labels_of, seed_of
 
-#: How a verifier can end. The last four mean that there is no verdict; ``unscored`` is from older dumps.
-STATUSES = ("ok", "no_answer", "unparseable", "timeout", "crash", "refused", "unscored")
-WITHOUT_VERDICT = STATUSES[3:]
+#: How a verifier can end. The last three mean that there is no verdict; ``unscored`` is from older dumps.
+STATUSES = ("ok", "no_answer", "unparseable", "refused", "timeout", "crash", "unscored")
+WITHOUT_VERDICT = STATUSES[4:]
 
 #: The value of ``select_by`` for majority votes.
 VOTE = "vote"
