@@ -78,8 +78,9 @@ def line_of(run: Path) -> dict[str, Any]:
 
 
 def read_results() -> list[dict[str, Any]]:
-    """Return the lines of results.jsonl."""
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    """Return the lines of results.jsonl, by estimator and seed, MaxPO's first."""
+    lines = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+    return sorted(lines, key=lambda line: (line["settings"]["ESTIMATOR"] != "maxpo", line["run"]))
 
 
 def values(validation: dict[str, Any], k: int) -> NDArray[np.float64]:
