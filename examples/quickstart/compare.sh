@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the quickstart for several estimators, K and seeds (about five minutes each on two cores) and show the mean and
+# Run the quickstart for several estimators, K and seeds (about ten minutes each on two cores) and show the mean and
 # standard deviation over seeds; see examples/compare.sh.
 #   ESTIMATORS="maxpo grpo" KS="1 2 4" SEEDS="0 1 2 3" examples/quickstart/compare.sh
 set -euo pipefail
