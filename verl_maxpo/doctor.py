@@ -23,6 +23,10 @@ _PACKAGES = ("verl-maxpo", "verl", "torch", "vllm", "sglang", "ray", "TransferQu
 _TRAINER_IMPORTS = ("transfer_queue", "cachetools", "fastapi", "uvicorn")
 _OURS = f"{estimator.__name__}.{estimator.compute_maxpo_outcome_advantage.__name__}"
 _RAY_TIMEOUT_S = 120
+_WITHOUT_RAY = (
+    "on a busy machine, try again; else see logs/ in Ray's session folder (/tmp/ray/session_latest). RAY_ADDRESS names "
+    "an existing cluster, and --no-ray skips this check"
+)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ def _ray_cluster(nodes: int, gpus: int, wait: int) -> Iterator[Finding]:
         yield _free_gpus(nodes, gpus, wait)
         yield from _ray_workers()
     except Exception as error:
-        yield Finding("fail", f"Ray does not start: {error}", "see Ray's log; RAY_ADDRESS names an existing cluster")
+        yield Finding("fail", f"Ray does not start: {error}", _WITHOUT_RAY)
     finally:
         ray.shutdown()
 

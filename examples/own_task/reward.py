@@ -6,8 +6,8 @@ from typing import Any
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any]) -> float:
     """Score one response; `extra_info` has the other columns of its row."""
-    numbers = re.findall(r"-?\d+", solution_str.replace(",", ""))
-    return float(bool(numbers) and int(numbers[-1]) == int(ground_truth))
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", solution_str.replace(",", ""))
+    return float(bool(numbers) and float(numbers[-1]) == float(ground_truth))
 
 
 def examples(ground_truth: str, extra_info: dict[str, Any]) -> tuple[str, str]:

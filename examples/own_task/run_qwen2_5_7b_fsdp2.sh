@@ -21,7 +21,7 @@ OWN_SETTINGS=(FILE QUESTION ANSWER SUFFIX REWARD BATCH)
 # shellcheck source=examples/common.sh
 source "$here/../common.sh"
 
-VERIFIER="{verifier: python_function, path: $REWARD, name: compute_score}"
+VERIFIER=${VERIFIER:-"{verifier: python_function, path: $REWARD, name: compute_score}"} # and score_range: [0, 2], ...
 CHECK_OPTIONS=(--option "default_verifier=$VERIFIER")
 prepare own_task "$FILE" --question "$QUESTION" --answer "$ANSWER" --suffix "$SUFFIX" --data-source own_task
 ready

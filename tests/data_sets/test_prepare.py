@@ -437,6 +437,16 @@ def test_csv_is_text_as_it_stands(tmp_path: Path, write: Write) -> None:
     assert [row["reward_model"]["ground_truth"] for row in prepared] == ["1,000", "0.10"]
 
 
+def test_json_is_read_as_it_stands(tmp_path: Path, write: Write) -> None:
+    answers = ["44.40", 49.75, "007", "1e3", "12345678901234567890.10", 12345678901234567890, "$4.50"]
+    for suffix in ("jsonl", "json"):
+        rows = [{"problem": f"Question {i}", "answer": answer} for i, answer in enumerate(answers)]
+        rows[0] |= {"unused": [1]}
+        assert run("math500", tmp_path / suffix, local={"test": write(f"m.{suffix}", rows)}) == 0
+        prepared = read(tmp_path / suffix / "test.parquet")
+        assert [row["reward_model"]["ground_truth"] for row in prepared] == list(map(str, answers))
+
+
 def test_missing_column_names_everything(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     file = write("q.jsonl", [{"question": "q", "solution": "s"}])
     assert run("gsm8k", tmp_path / "out", local={"train": file, "test": file}) == 1

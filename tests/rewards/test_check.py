@@ -65,7 +65,7 @@ def test_a_source_that_nothing_claims(write, capsys):
         (["{data}", "--option", "tiemout=3"], "reward.reward_kwargs has no option 'tiemout' (did you mean 'timeout'?)"),
         (["{data}", "--option", "timeout"], "an option must be KEY=VALUE, such as timeout=5, got 'timeout'"),
         (["{data}", "--option", "routes={a"], "cannot read the option routes={a"),
-        (["{data}", "--option", "routes.my/choice=choice"], "A data source is named as in routes='{my/qa: math}'"),
+        (["{data}", "--option", "routes.my/choice=choice"], "Write a data source as in routes='{my/qa: math}'"),
         (["{data}", "--custom-reward-function", "f.py"], "--custom-reward-function must be FILE:NAME, got 'f.py'"),
         (["{data}", "--custom-reward-function", "nowhere.py:f"], "reward.custom_reward_function: "),
         (
@@ -159,10 +159,10 @@ SCORE = "def score(data_source, solution_str, ground_truth, extra_info):\n    re
 def check_function(write, tmp_path, capsys):
     """Check a function, through the verifier or as verl calls it, on rows with three gold answers."""
 
-    def check(code, *arguments, own=False, golds=("1", "2", "2"), ask="question"):
+    def check(code, *arguments, own=False, golds=("1", "2", "2"), ask="question", score_range="[0, 1]"):
         file = tmp_path / "rewards.py"
         file.write_text(code)
-        route = f"default_verifier={{verifier: python_function, path: {file}, name: score}}"
+        route = f"default_verifier={{verifier: python_function, path: {file}, name: score, score_range: {score_range}}}"
         how = ["--custom-reward-function", f"{file}:score"] if own else ["--option", route]
         status = main(["check", write(*[("mine", gold) for gold in golds], ask=ask), *how, *arguments])
         return status, capsys.readouterr().out
@@ -255,8 +255,11 @@ EXAMPLES = "\ndef examples(ground_truth, extra_info):\n    return "
     ("pair", "message"),
     [
         ("f'={ground_truth}', '=x'", ""),
-        ("f'={ground_truth}', f'={ground_truth}'", "row 0: the wrong answer '=1' is verified as correct (status ok)"),
-        ("'=x', '=x'", "row 0 and 2 more: the gold answer '=x' is verified as wrong (status ok)"),
+        (
+            "f'={ground_truth}', f'={ground_truth}'",
+            "row 0: the wrong answer '=1' is verified as correct (status ok, reward 1)",
+        ),
+        ("'=x', '=x'", "row 0 and 2 more: the gold answer '=x' is verified as wrong (status ok, reward 0)"),
         ("None, '=x'", "warning: mine: no gold answer to check with (3 times)"),
         ("extra_info['nothing']", "row 0 and 2 more: KeyError: 'nothing'"),
     ],
@@ -266,6 +269,32 @@ def test_examples_of_the_users_file_are_used(check_function, own, pair, message)
     assert status == bool(message)
     assert message in output
     assert "own answer" not in output
+
+
+BONUS = "1 + 0.5 / (1 + len(solution_str)) if solution_str == ground_truth else 0.0"
+
+
+def test_a_bonus_needs_its_range(check_function):
+    _, output = check_function(SCORE + BONUS, golds=("1", "2", "3"))
+    assert "must be within score_range=[0, 1], got 1.25. Widen it in the verifier's own options" in output
+    assert "whatever the response" not in output
+
+
+@pytest.mark.parametrize("pair", ["", EXAMPLES + "ground_truth, 'x'"])
+def test_a_bonus_needs_an_accuracy(check_function, pair):
+    status, output = check_function(SCORE + BONUS + pair, golds=("1", "2", "3"), score_range="[0, 2]")
+    assert status == bool(pair)
+    found = (
+        "row 0: the gold answer '1' is verified as wrong (status ok, reward 0.625); without"
+        if pair
+        else ("warning: mine: no response counts as right; without")
+    )
+    assert found in output
+    assert 'without "acc", a response counts as right only at the greatest score: return {"score": ...' in output
+    code = SCORE + f"{{'score': {BONUS}, 'acc': solution_str == ground_truth}}" + pair
+    status, output = check_function(code, golds=("1", "2", "3"), score_range="[0, 2]")
+    assert status == 0
+    assert "warning" not in output
 
 
 def test_a_file_that_is_missing_in_the_lock_down_has_a_hint(check_function):

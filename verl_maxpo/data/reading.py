@@ -1,4 +1,4 @@
-"""Rows of a data set, read from the hub or from files by ``datasets``."""
+"""Rows of a data set, from the hub or from files."""
 
 from __future__ import annotations
 
@@ -122,12 +122,14 @@ def _file_rows(file: Path) -> Iterator[dict[str, Any]]:
     from datasets import IterableDataset
 
     kind = _KINDS[file.suffix]
+    if kind == "json":
+        yield from _json_rows(file)
+        return
     try:
         options = _csv_options(file) if kind == "csv" else {}
         yield from _rows(getattr(IterableDataset, f"from_{kind}")(glob.escape(str(file)), **options))
     except Exception as error:
-        reason = (_broken_json(file) if kind == "json" else None) or f" cannot be read as {kind}: {error}"
-        raise DataError(f"{file}{reason}") from error
+        raise DataError(f"{file} cannot be read as {kind}: {error}") from error
 
 
 def _csv_options(file: Path) -> dict[str, Any]:
@@ -144,16 +146,44 @@ def _csv_options(file: Path) -> dict[str, Any]:
     return {"keep_default_na": False, "features": Features({name: Value("string") for name in head.columns})}
 
 
-def _broken_json(file: Path) -> str | None:
-    """Describe the first line that is not a JSON object; None if the file is a list."""
+def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Read values as they stand; a column that a row lacks is None there.
+
+    ``datasets`` would turn texts into numbers where a column has both: "007" into 7, "44.40" into 44.4.
+    """
+    columns: dict[str, None] = {}
+    for row in _json_objects(file):
+        columns |= dict.fromkeys(row)
+    yield from ({**columns, **row} for row in _json_objects(file))
+
+
+def _json_objects(file: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list, or of lines; a blank line is none."""
     with file.open("rb") as lines:
+        if lines.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"["):
+            yield from _json_list(file)
+            return
+        lines.seek(0)
         for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
             try:
-                if line.strip() and not isinstance(row := json.loads(line.strip()), dict):
-                    return None if number == 1 else f", line {number}: expected an object, got {row!r:.60}"
+                row = json.loads(line)
             except ValueError as error:
-                return None if line.startswith(b"[") else f", line {number}: {error}"
-    return None
+                raise DataError(f"{file}, line {number}: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{file}, line {number}: expected an object, got {row!r:.60}")
+            yield row
+
+
+def _json_list(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows: list[Any] = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{file} cannot be read as json: {error}") from None
+    if strange := [row for row in rows if not isinstance(row, dict)]:
+        raise DataError(f"{file} cannot be read as json: expected a list of objects, got {strange[0]!r:.60} in it")
+    return rows
 
 
 def _unreachable(source: Source, error: Exception) -> DataError:

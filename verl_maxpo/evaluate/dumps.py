@@ -4,7 +4,7 @@
 ``score``          required, a finite number; max@k is computed from it
 ``acc``            0 or 1: whether the sample is correct; ignored if any sample of the data source has no such value
 ``prompt_id``      identifies the prompt; if absent, ``uid`` does; if that is absent too, ``input`` with ``gts``
-``input``          the text of the prompt
+``input``          the text of the prompt, as verl names it, or ``prompt``
 ``gts``            the gold answer
 ``data_source``    each is reported separately; if absent, ``all``
 ``step``           the training step; if absent, the number in the file's name, as in ``80.jsonl``
@@ -67,6 +67,7 @@ class Line(msgspec.Struct, gc=False):
     acc: float | bool | None = None
     prompt_id: str | int | None = None
     input: str | None = None
+    prompt: str | None = None
     uid: str | int | None = None
     gts: msgspec.Raw = _ABSENT
     data_source: str | None = None
@@ -252,7 +253,7 @@ class _Reader:
         if self._padding:
             self._run.left_out.append(f"{self._run.name}: {self._padding} padding rows of verl's trainer left out")
         if not self._cells:
-            expected = "expected JSON lines with `score` and one of `prompt_id`, `input` and `uid`"
+            expected = "expected JSON lines with `score` and one of `prompt_id`, `input`, `prompt` and `uid`"
             raise ValueError("\n".join([f"{path} has no samples: {expected}", *self._run.left_out]))
         if self._selector and all(np.isnan(samples.selector).all() for samples in self._run.cells.values()):
             raise ValueError(
@@ -365,9 +366,9 @@ def _digest(*parts: bytes) -> bytes:
 
 def _identity(line: Line, uid: str | int | None) -> tuple[bytes, bytes, bytes]:
     """Return what identifies a prompt in its file, a digest of its text, and one of text and gold answer."""
-    names = [name for name in (line.prompt_id, line.input, uid) if name is not None]
+    names = [name for name in (line.prompt_id, line.input, line.prompt, uid) if name is not None]
     if not names:
-        raise ValueError("none of `prompt_id`, `input` and `uid`")
+        raise ValueError("none of `prompt_id`, `input`, `prompt` and `uid`")
     text = _digest(str(names[0]).encode(errors="surrogatepass"))
     if line.prompt_id is not None:
         return text, text, text

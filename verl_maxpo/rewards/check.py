@@ -31,6 +31,10 @@ _OTHER_FORM = (
     "If it wants another form of answer, give its file examples(ground_truth, extra_info), which returns a right and a "
     "wrong response, or check --responses"
 )
+_ACC = (
+    'without "acc", a response counts as right only at the greatest score: return {"score": ..., "acc": 1.0 or 0.0}, '
+    "or pass@k would be 0"
+)
 
 
 class Scorer(Protocol):
@@ -119,15 +123,18 @@ async def try_row(
 
 
 def judge_sources(report: Report) -> None:
-    """Add what only all rows of a source together show: a function that gives every response the same reward."""
+    """Add what only all rows of a source together show: the reward is always the same, or no response is right."""
     for source, tried in report.tallies.items():
         tallies = [tally for kind, tally in tried.items() if kind not in _JUDGED]
         rewards = set().union(*(tally.rewards for tally in tallies))
         if len(tallies) > 1 and not rewards:
             report.problems.append(Problem(None, f"the reward of {source} fails on every response", stops=True))
-        elif len(tallies) > 1 and len(rewards) == 1:
+        elif len(tallies) > 1 and len(rewards) == 1 and all(tally.rewards for tally in tallies):
             text = f"the reward of {source} is {rewards.pop():g} whatever the response. {_OTHER_FORM}"
             report.problems.append(Problem(None, text))
+        elif len(rewards) > 1 and not any(tally.right for tally in tallies):
+            tried = sum(tally.outcomes.total() for tally in tallies)
+            report.warnings[f"{source}: no response counts as right; {_ACC}"] += tried
 
 
 def _tries(pair: tuple[str | None, str | None] | None, row: Row, other: Mapping[str, Any]) -> list[_Try]:
@@ -166,8 +173,9 @@ def _problem(number: int, each: _Try, scored: Scored) -> Problem | None:
         return Problem(number, f"{tried}: {reason or 'values are missing'}")
     if each.correct is not None and scored.columns["acc"] != each.correct:
         verdict = "wrong" if each.correct else "correct"
-        why = f"status {status.value}" + (f", {reason}" if reason else "")
-        return Problem(number, f"{tried} is verified as {verdict} ({why})")
+        why = f"status {status.value}, reward {scored.reward:g}" + (f", {reason}" if reason else "")
+        hint = f"; {_ACC}" if each.correct and scored.reward > 0 else ""
+        return Problem(number, f"{tried} is verified as {verdict} ({why}){hint}")
     return None
 
 

@@ -34,11 +34,13 @@ class Tally:
 
     Attributes:
         outcomes: How often each came.
+        right: How many responses count as right (``acc`` is 1).
         seconds: Of all calls.
         last: What the last response with a verdict got.
     """
 
     outcomes: Counter[float | str] = field(default_factory=Counter)
+    right: int = 0
     seconds: float = 0.0
     last: Scored | None = None
 
@@ -49,6 +51,7 @@ class Tally:
             self.outcomes[status] += 1
         else:
             self.outcomes[scored.reward] += 1
+            self.right += scored.columns["acc"] == 1
             self.last = scored
         self.seconds += scored.seconds
 
@@ -109,10 +112,10 @@ class Report:
 
 
 def _table(tried: Mapping[str, Tally]) -> Iterator[str]:
-    rows = [("tried", "times", "s a call", "rewards")]
+    rows = [("tried", "times", "right", "s a call", "rewards")]
     for kind, tally in tried.items():
         times = tally.outcomes.total()
-        rows.append((kind, str(times), f"{tally.seconds / times:.4f}", str(tally)))
+        rows.append((kind, str(times), str(tally.right), f"{tally.seconds / times:.4f}", str(tally)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

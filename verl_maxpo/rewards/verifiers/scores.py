@@ -27,7 +27,11 @@ def to_result(outcome: Any, score_range: tuple[float, float]) -> VerifierResult:
     score = _number(fields.get("score"))
     low, high = score_range
     if not low <= score <= high:
-        raise ValueError(f"the scoring function's score must be within score_range=[{low}, {high}], got {score}")
+        raise ValueError(
+            f"the scoring function's score must be within score_range=[{low:g}, {high:g}], got {score:g}. Widen it in "
+            "the verifier's own options, {verifier: ..., score_range: [LOW, HIGH]}, which maps scores to [0, 1]; "
+            "reward.reward_kwargs.score_range=[LOW,HIGH] maps them back"
+        )
     mapped = (score - low) / (high - low)
     answer = fields.get("answer", fields.get("pred"))
     return VerifierResult(
