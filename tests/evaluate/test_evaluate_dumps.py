@@ -121,7 +121,7 @@ MALFORMED = {
     b'{"input": "q", "score": 1e999}': "out of range",
     b'{"input": "q", "score": "1"}': "got `str` - at `$.score`",
     b'{"input": "q", "score": [1]}': "got `array` - at `$.score`",
-    b'{"score": 1}': "none of `prompt_id`, `input` and `uid`",
+    b'{"score": 1}': "none of `prompt_id`, `input`, `prompt` and `uid`",
     b'{"input": 5, "score": 1}': "`$.input`",
     b'{"input": "q", "score": 1, "acc": "yes"}': "`$.acc`",
     b'{"input": "q", "score": 1, "step": "late"}': "`$.step`",
