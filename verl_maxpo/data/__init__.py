@@ -6,7 +6,7 @@ the same :data:`~verl_maxpo.data.rows.SCHEMA`, so that verl can concatenate them
 
 - :mod:`.sources`: the data sets of the Hugging Face hub, their columns, answers and what their prompts end in,
 - :mod:`.tasks`: the generated ones of reasoning-gym,
-- :mod:`.reading`: rows from the hub or from files, through ``datasets``,
+- :mod:`.reading`: rows from the hub or from files,
 - :mod:`.rows`: verl's schema, :mod:`.normalise`: when two problems are the same,
 - :mod:`.prepare`: from rows to the folder, duplicates and test problems left out of the training set.
 """
