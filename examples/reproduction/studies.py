@@ -215,7 +215,6 @@ STUDIES = {
         steps=200,
         groups=MAZES,
         rates=(5e-5, 1e-4, 2e-5),
-        seeds=(0, 1, 2),
         common={"size": 9, "n": 32, "prompts": 8, "eval-every": 50, "held-out": 160, "samples": 32},
         tuned_for=(8, 1),
     ),
