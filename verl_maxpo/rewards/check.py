@@ -133,8 +133,8 @@ def judge_sources(report: Report) -> None:
             text = f"the reward of {source} is {rewards.pop():g} whatever the response. {_OTHER_FORM}"
             report.problems.append(Problem(None, text))
         elif len(rewards) > 1 and not any(tally.right for tally in tallies):
-            tried = sum(tally.outcomes.total() for tally in tallies)
-            report.warnings[f"{source}: no response counts as right; {_ACC}"] += tried
+            times = sum(tally.outcomes.total() for tally in tallies)
+            report.warnings[f"{source}: no response counts as right; {_ACC}"] += times
 
 
 def _tries(pair: tuple[str | None, str | None] | None, row: Row, other: Mapping[str, Any]) -> list[_Try]:
