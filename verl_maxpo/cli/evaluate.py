@@ -6,12 +6,12 @@
 
 A RUN is a folder with validation/*.jsonl (where trainer.validation_data_dir
 points) or *.jsonl, or a single file. If a folder has neither, every run below
-it is evaluated. Any JSON lines with a prompt (prompt_id, input or uid) and a
-score will do; acc, data_source, step, answer and status are used if present.
-Runs whose names differ only by -seed<N> are averaged. Prompts are told apart by
-their uid, and matched between runs by their text. pass@k is computed from acc
-if it is always 0 or 1, else from score if that is; otherwise only max@k of
-score is shown.
+it is evaluated. Any JSON lines with a prompt (prompt_id, input, prompt or uid)
+and a score will do; acc, data_source, step, answer and status are used if
+present. Runs whose names differ only by -seed<N> are averaged. Prompts are told
+apart by their uid, and matched between runs by their text. pass@k is computed
+from acc if it is always 0 or 1, else from score if that is; otherwise only
+max@k of score is shown.
 
 --select-by says how deployment chooses one of k responses: by a column (such as
 a judge's score), or by vote, which takes the majority of their answers. Then

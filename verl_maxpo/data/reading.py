@@ -97,7 +97,7 @@ def existing(file: Path) -> Path:
 
 
 def _placed(source: Source, place: str, rows: Iterator[Mapping[str, Any]]) -> Iterator[Row]:
-    """Number the rows and check the columns of the first; a column that a later row lacks is None there."""
+    """Number the rows, all of which have the same columns, and check that these are there."""
     first = next(rows, None)
     if first is None:
         raise DataError(f"{place} has no rows")
@@ -106,11 +106,8 @@ def _placed(source: Source, place: str, rows: Iterator[Mapping[str, Any]]) -> It
             f"{place} lacks the column {', '.join(map(repr, missing))}: {source.name} needs "
             f"{', '.join(source.columns)}; it has {', '.join(first)}"
         )
-    absent = dict.fromkeys(source.columns)
     for number, values in enumerate(tqdm(chain([first], rows), Path(place).name, disable=None)):
-        if late := [column for column in values if column not in first]:
-            raise DataError(f"{place}, row {number} has columns that row 0 lacks: {', '.join(late)}; add them there")
-        yield Row(f"{place}, row {number}", number, {**absent, **values})
+        yield Row(f"{place}, row {number}", number, values)
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:

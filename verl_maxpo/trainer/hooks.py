@@ -165,20 +165,21 @@ def quicken_bootstrap(module: ModuleType) -> None:
     except RuntimeError as error:
         logger.warning("%s. %s", error, slow)
         return
-    agrees: bool | None = None
+    signature, agrees = inspect.signature(module.bootstrap_metric), None
 
     @wrapt.patch_function_wrapper(module, "bootstrap_metric")
     def bootstrap_metric(wrapped: Callable[..., Any], instance: Any, args: Any, kwargs: Any) -> Any:
         nonlocal agrees
-        given = inspect.signature(wrapped).bind(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         ours = None if agrees is False else bootstrapped(**given.arguments)
-        if ours is not None and agrees:
-            return ours
-        verls = wrapped(*args, **kwargs)
-        if ours is not None:
+        if ours is None:
+            return wrapped(*args, **kwargs)
+        if agrees is None:
+            verls = wrapped(*args, **kwargs)
             agrees = ours == verls
             if not agrees:
                 error = changed(module, "bootstrap_metric", f"to return {ours} for {given.arguments}", str(verls))
                 logger.warning("%s. %s", error, slow)
-        return verls
+                return verls
+        return ours
