@@ -218,14 +218,15 @@ def numbers(train: int, held_out: int, seed: int) -> Task:
     for entry in made:
         about = entry["metadata"]
         prompt = f"Make {about['target']} from {' '.join(map(str, about['numbers']))}."
-        truth = {"task": "countdown", "entry": entry_to_text(entry)}
-        problems.setdefault((about["target"], *sorted(about["numbers"])), Asked(prompt, about["expression"], truth))
+        solution, truth = about["expression"].replace(" ", ""), {"task": "countdown", "entry": entry_to_text(entry)}
+        problems.setdefault((about["target"], *sorted(about["numbers"])), Asked(prompt, solution, truth))
     given = list(problems.values())[: train + held_out]
 
     def reward(problem: Asked, answer: str) -> float:
-        return verify(f"<answer>{answer}</answer>", None, problem.truth).correct
+        return float(verify(f"<answer>{answer}</answer>", None, problem.truth).correct)
 
-    return Task(epochs(given[held_out:], seed), [(one,) for one in given[:held_out]], reward, length=24)
+    # the longest: 4 numbers of two digits, 3 operators, 2 pairs of brackets, the end
+    return Task(epochs(given[held_out:], seed), [(one,) for one in given[:held_out]], reward, length=16)
 
 
 def gsm8k(folder: Path, train: int, held_out: int, seed: int) -> Task:
@@ -241,7 +242,7 @@ def gsm8k(folder: Path, train: int, held_out: int, seed: int) -> Task:
         return [Asked(prompt(r["question"]), re.sub("<<.*?>>", "", r["answer"]), r["answer"]) for r in rows]
 
     def reward(problem: Asked, answer: str) -> float:
-        return verify(answer, problem.truth, {}).correct
+        return float(verify(answer, problem.truth, {}).correct)
 
     return Task(epochs(read("train", train), seed), [(one,) for one in read("test", held_out)], reward, length=256)
 

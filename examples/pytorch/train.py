@@ -35,6 +35,8 @@ from verl_maxpo import (
 
 #: A judge's score is the reward, this for a response of the form that it likes, right or wrong, and normal noise.
 JUDGE_BIAS, JUDGE_NOISE = 1.5, 0.3
+#: What an evaluation of the starting model depends on.
+EVALUATED = ("model", "task", "size", "data", "held_out", "samples", "rows", "length", "deployed", "bf16")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -259,6 +261,16 @@ class Trainer:
             result["max_at_k"] = {k: [round(v, 4) for v in max_at_k(rewards, k).tolist()] for k in (1, 2, 4, 8, 16)}
         return result
 
+    def evaluate_start(self) -> str:
+        """Evaluate the starting model, unless the log of another run says what comes out."""
+        log = self.args.start_log
+        if log and log.exists():
+            settings, evaluation = log.read_text().splitlines()[:2]
+            given = json.loads(settings)
+            if all(str(given.get(name)) == str(getattr(self.args, name)) for name in EVALUATED):
+                return evaluation
+        return json.dumps(self.evaluate())
+
     def deployed(self, given: list[tuple[Sequence[Problem], list[str | None]]]) -> dict[str, list[float]]:
         """Estimate what a judge or a vote keeps of 4 and 8 responses to each held-out prompt."""
         by = self.args.deployed
@@ -285,7 +297,7 @@ class Trainer:
             self.generator.set_state(state["rng"][1])
             self.step, lines = state["step"], state["lines"]
         else:
-            lines.append(json.dumps(self.evaluate()))
+            lines.append(self.evaluate_start())
         while self.step < args.steps:
             began, until = time.time(), min(args.steps, self.step + args.eval_every)
             done = [self.update() for _ in range(self.step, until)]
@@ -325,6 +337,7 @@ def main() -> None:
     ]:  # fmt: skip
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{meaning} (default: {default})")
     parser.add_argument("--data", type=Path, default=Path("outputs/data/gsm8k"), help="folder of GSM8K's files")
+    parser.add_argument("--start-log", type=Path, help="of a run from the same start, which is not evaluated again")
     parser.add_argument("--bf16", action="store_true", help="products in bfloat16: for a GPU, or a CPU with AMX")
     parser.add_argument("--final-temperatures", type=float, nargs="*", default=[], help="of more final evaluations")
     args = parser.parse_args()

@@ -231,15 +231,15 @@ STUDIES = {
         task="numbers",
         start=Start(
             "countdown-smollm2",
-            f"pytorch/warm_up.py --task numbers --train 1024 --model {SMOLLM2[0]} --batches 60 --problems 16"
+            f"pytorch/warm_up.py --task numbers --train 1024 --model {SMOLLM2[0]} --batches 60 --problems 8"
             " --lr 1e-4",
             needs=SMOLLM2,
         ),
-        steps=128,
+        steps=64,
         groups=[(GRPO, MAXPO, ALL)],
-        rates=(5e-6, 1e-5, 2.5e-6),
+        rates=(1e-5, 3e-5, 3e-6),
         seeds=(0, 1, 2),
-        common={"train": 256, "held-out": 200, "n": 8, "prompts": 8, "eval-every": 32, "samples": 16},
+        common={"train": 128, "held-out": 200, "n": 8, "prompts": 8, "eval-every": 64, "samples": 16, "rows": 256},
     ),
     "smollm2_gsm8k": Study(  # SmolLM2, for a GPU
         task="gsm8k",

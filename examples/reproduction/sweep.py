@@ -34,6 +34,7 @@ from prepare import START
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
+ENVIRONMENT |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**34)}  # glibc keeps what tensors leave
 ENVIRONMENT["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"] = "1"  # products in TF32 on a GPU
 
 
@@ -97,7 +98,7 @@ def add_result(study: str, job: Job, start: str, out: Path, seconds: float) -> N
     settings, *evaluations = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     for evaluation in evaluations:
         evaluation["successes"] = compact(evaluation["successes"], evaluation["samples"])
-    settings = {name: value for name, value in settings.items() if name not in ("model", "out")}
+    settings = {name: value for name, value in settings.items() if name not in ("model", "out", "start_log")}
     run = {"method": job.method.name, "lr": job.lr, "seed": job.seed, "task": settings["task"]}
     about = {**about_this_machine(), "start": start, "seconds": round(seconds), "settings": settings}
     add_line(study, {**run, "about": about, "evaluations": evaluations})
@@ -137,6 +138,7 @@ class Sweep:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train.log").open("ab") as log:
             command = command_of(job, self.study, self.models[job.start], folder)
+            command += ["--start-log", str(other)] if (other := next(folder.parent.glob("*/log.jsonl"), None)) else []
             process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
         self.running[job.name] = (job, process, time.time())
         self.report(f"started {job.name}")

@@ -182,3 +182,20 @@ def test_a_run_goes_on_where_it_was_stopped(start: Path, tmp_path: Path, monkeyp
         logs.append([{key: line[key] for key in ("step", "successes")} for line in lines[1:]])
     assert [line["step"] for line in logs[0]] == [0, 2, 4]
     assert logs[0] == logs[1]
+
+
+def test_a_start_is_evaluated_once_for_all_runs(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(name: str, *options: str) -> list[str]:
+        out, seed = tmp_path / name, str(len(list(tmp_path.iterdir())))
+        command = ["train.py", "--model", str(start), "--out", str(out), "--prompts", "2", "--task", "hidden_digit"]
+        command += ["--steps", "1", "--eval-every", "1", "--seed", seed, *options]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", command)
+            train.main()
+        return (out / "log.jsonl").read_text().splitlines()
+
+    log = tmp_path / "one" / "log.jsonl"
+    settings, evaluation, *_ = run("one", "--samples", "2")
+    log.write_text("\n".join([settings, evaluation.replace('"step"', '"from": "one", "step"')]))
+    assert '"from": "one"' in run("two", "--samples", "2", "--start-log", str(log))[1]
+    assert '"from": "one"' not in run("three", "--samples", "3", "--start-log", str(log))[1]
