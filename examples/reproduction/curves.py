@@ -132,8 +132,8 @@ def reported_half(values: Values) -> Values:
 
 
 def best_checkpoint(run: Run, k: Metric) -> Checkpoint:
-    """Choose the step by pass@k, or by what is deployed, on the validation half."""
-    values = {step: run.value(k, step) for step in run.steps}
+    """Choose the step after the start by pass@k, or by what is deployed, on the validation half."""
+    values = {step: run.value(k, step) for step in run.steps if step > 0}
     step = max(values, key=lambda s: float(validation_half(values[s]).mean()))
     return Checkpoint(step, float(validation_half(values[step]).mean()), reported_half(values[step]))
 

@@ -240,6 +240,7 @@ STUDIES = {
         rates=(1e-5, 3e-5, 3e-6),
         seeds=(0, 1, 2),
         common={"train": 128, "held-out": 200, "n": 8, "prompts": 8, "eval-every": 64, "samples": 16, "rows": 256},
+        tuned_for=(8, 1),
     ),
     "smollm2_gsm8k": Study(  # SmolLM2, for a GPU
         task="gsm8k",
