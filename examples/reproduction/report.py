@@ -134,8 +134,9 @@ def both_choices_table(studies: Iterable[str]) -> str:
 
 
 def with_results(studies: Iterable[str]) -> list[str]:
-    """Return the studies that have results."""
-    return [study for study in studies if study in STUDIES and any(pool.runs for pool in pools(study))]
+    """Return the studies whose lead at pass@8 rests on several seeds."""
+    leads = {study: _lead_where_tuned(study, main_method(study), 8) for study in studies}
+    return [study for study, lead in leads.items() if lead and lead.runs > 1]
 
 
 def both_choices(study: str) -> list[list[object]]:
@@ -190,7 +191,9 @@ def _lead_where_tuned(study: str, method: str, target: int) -> Estimate | None:
 def missing() -> str:
     """The sentence on what there are no results of."""
     lacking = [name for study, name in MODELS.items() if study not in with_results(MODELS)]
-    return fill(f"No results yet for: {', '.join(lacking)}." if lacking else "All of these studies have results.")
+    return fill(
+        f"Not yet with several seeds: {', '.join(lacking)}." if lacking else "All of these studies have results."
+    )
 
 
 def main_methods(study: str, comparison: Comparison) -> list[str]:
@@ -426,7 +429,11 @@ OF_A_STUDY: dict[str, Callable[[str], str]] = {
 
 
 def _present(study: str, make: Callable[[str], str]) -> str:
-    return make(study) if with_results([study]) else f"*There are no results yet: `sweep.py {study}` makes them.*"
+    return (
+        make(study)
+        if any(pool.runs for pool in pools(study))
+        else f"*There are no results yet: `sweep.py {study}` makes them.*"
+    )
 
 
 def filled(text: str) -> str:
