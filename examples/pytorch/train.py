@@ -263,7 +263,7 @@ class Trainer:
 
     def evaluate_start(self) -> str:
         """Evaluate the starting model, unless the log of another run says what comes out."""
-        log = self.args.start_log
+        log: Path | None = self.args.start_log
         if log and log.exists():
             settings, evaluation = log.read_text().splitlines()[:2]
             given = json.loads(settings)
