@@ -104,6 +104,7 @@ def test_numbers_are_scored_by_arithmetic() -> None:
         assert [
             task.reward(problem, text) for text in (f"{problem.solution}+0", str(target), "", "1+", "<answer>")
         ] == [0] * 5
+        assert isinstance(task.reward(problem, problem.solution), float)  # rewards have a mean
 
 
 def test_gsm8k_is_read_from_its_own_files(tmp_path: Path) -> None:
@@ -119,6 +120,7 @@ def test_gsm8k_is_read_from_its_own_files(tmp_path: Path) -> None:
     assert problem.solution == f"It is {gold}.\n#### {gold}"
     answers = (problem.solution, f"so #### {gold}", str(gold), f"#### {gold + 1}", "")
     assert [task.reward(problem, text) for text in answers] == [1, 1, 0, 0, 0]
+    assert isinstance(task.reward(problem, problem.solution), float)  # rewards have a mean
 
 
 @pytest.fixture(scope="module")
