@@ -129,11 +129,11 @@ def both_choices_table(studies: Iterable[str]) -> str:
     head = ["method"]
     for target, (first, *others) in CHOICES.items():
         head += [f"tuned for @{target}: @{first}", *[f"@{k}" for k in others], f"lead at @{target} [95%]"]
-    rows = [row for study in with_results(studies) for row in both_choices(study)]
+    rows = [row for study in with_several_seeds(studies) for row in both_choices(study)]
     return table(head, rows)
 
 
-def with_results(studies: Iterable[str]) -> list[str]:
+def with_several_seeds(studies: Iterable[str]) -> list[str]:
     """Return the studies whose lead at pass@8 rests on several seeds."""
     leads = {study: _lead_where_tuned(study, main_method(study), 8) for study in studies}
     return [study for study, lead in leads.items() if lead and lead.runs > 1]
@@ -164,7 +164,7 @@ def in_words() -> str:
             f"shows no clear lead over {other}": [],
             f"loses to {other}": [],
         }
-        for study in with_results(MODELS):
+        for study in with_several_seeds(MODELS):
             if lead := _lead_where_tuned(study, main_method(study), target):
                 low, high = (lead.low, lead.high) if winner == "MaxPO" else (-lead.high, -lead.low)
                 verdict = "beats" if low > 0 else "loses to" if high < 0 else "shows no clear lead over"
@@ -189,11 +189,12 @@ def _lead_where_tuned(study: str, method: str, target: int) -> Estimate | None:
 
 
 def missing() -> str:
-    """The sentence on what there are no results of."""
-    lacking = [name for study, name in MODELS.items() if study not in with_results(MODELS)]
-    return fill(
-        f"Not yet with several seeds: {', '.join(lacking)}." if lacking else "All of these studies have results."
-    )
+    """The sentence on what has too few results for a summary."""
+    settled = with_several_seeds(MODELS)
+    lacking = [name for study, name in MODELS.items() if study not in settled]
+    if not lacking:
+        return "All of these studies have results."
+    return fill(f"Not yet with several seeds: {', '.join(lacking)}.")
 
 
 def main_methods(study: str, comparison: Comparison) -> list[str]:
@@ -429,11 +430,9 @@ OF_A_STUDY: dict[str, Callable[[str], str]] = {
 
 
 def _present(study: str, make: Callable[[str], str]) -> str:
-    return (
-        make(study)
-        if any(pool.runs for pool in pools(study))
-        else f"*There are no results yet: `sweep.py {study}` makes them.*"
-    )
+    if any(pool.runs for pool in pools(study)):
+        return make(study)
+    return f"*There are no results yet: `sweep.py {study}` makes them.*"
 
 
 def filled(text: str) -> str:

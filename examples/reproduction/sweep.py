@@ -65,6 +65,8 @@ def command_of(job: Job, study: Study, model: Path, out: Path) -> list[str]:
     settings |= {"task": study.task, "steps": study.steps, "model": model, "out": out}
     if "switch-step" in settings:  # a share of the run
         settings["switch-step"] = round(settings["switch-step"] * study.steps)
+    if log := next(out.parent.glob("*/log.jsonl"), None):  # of another run from the same start
+        settings["start-log"] = log
     command = [sys.executable, str(ROOT / "examples/pytorch/train.py")]
     for name, value in settings.items():
         values = [] if value is True else value if isinstance(value, list) else [value]
@@ -138,7 +140,6 @@ class Sweep:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "train.log").open("ab") as log:
             command = command_of(job, self.study, self.models[job.start], folder)
-            command += ["--start-log", str(other)] if (other := next(folder.parent.glob("*/log.jsonl"), None)) else []
             process = subprocess.Popen(command, stdout=log, stderr=log, env=ENVIRONMENT)
         self.running[job.name] = (job, process, time.time())
         self.report(f"started {job.name}")

@@ -169,33 +169,33 @@ def test_tokens_after_the_end_do_not_count(start: Path) -> None:
     assert policy.mask(responses).tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]
 
 
+def log_of(start: Path, out: Path, *options: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Run the command line on hidden digit and return the lines of the log."""
+    command = ["train.py", "--model", str(start), "--out", str(out), "--prompts", "2", "--task", "hidden_digit"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [*command, *options])
+        train.main()
+    return (out / "log.jsonl").read_text().splitlines()
+
+
 def test_a_run_goes_on_where_it_was_stopped(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs = []
     for name, stops in [("whole", [4]), ("stopped", [2, 4])]:
         for steps in stops:
-            options = ["--task", "hidden_digit", "--steps", str(steps), "--eval-every", "2", "--samples", "2"]
-            command = ["train.py", "--model", str(start), "--out", str(tmp_path / name), "--prompts", "2", *options]
-            with monkeypatch.context() as patch:
-                patch.setattr(sys, "argv", command)
-                train.main()
-        lines = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+            options = ["--steps", str(steps), "--eval-every", "2", "--samples", "2"]
+            lines = [json.loads(line) for line in log_of(start, tmp_path / name, *options, monkeypatch=monkeypatch)]
         logs.append([{key: line[key] for key in ("step", "successes")} for line in lines[1:]])
     assert [line["step"] for line in logs[0]] == [0, 2, 4]
     assert logs[0] == logs[1]
 
 
 def test_a_start_is_evaluated_once_for_all_runs(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(name: str, *options: str) -> list[str]:
-        out, seed = tmp_path / name, str(len(list(tmp_path.iterdir())))
-        command = ["train.py", "--model", str(start), "--out", str(out), "--prompts", "2", "--task", "hidden_digit"]
-        command += ["--steps", "1", "--eval-every", "1", "--seed", seed, *options]
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", command)
-            train.main()
-        return (out / "log.jsonl").read_text().splitlines()
+    def run(seed: int, *options: str) -> list[str]:
+        options = ("--steps", "1", "--eval-every", "1", "--seed", str(seed), *options)
+        return log_of(start, tmp_path / str(seed), *options, monkeypatch=monkeypatch)
 
-    log = tmp_path / "one" / "log.jsonl"
-    settings, evaluation, *_ = run("one", "--samples", "2")
+    settings, evaluation, *_ = run(0, "--samples", "2")
+    log = tmp_path / "0" / "log.jsonl"
     log.write_text("\n".join([settings, evaluation.replace('"step"', '"from": "one", "step"')]))
-    assert '"from": "one"' in run("two", "--samples", "2", "--start-log", str(log))[1]
-    assert '"from": "one"' not in run("three", "--samples", "3", "--start-log", str(log))[1]
+    assert '"from": "one"' in run(1, "--samples", "2", "--start-log", str(log))[1]
+    assert '"from": "one"' not in run(2, "--samples", "3", "--start-log", str(log))[1]
