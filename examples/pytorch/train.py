@@ -177,6 +177,8 @@ class Trainer:
             raise SystemExit(f"--task {args.task} has no judge: countdown, hidden_digit and closest have one")
         if args.select_by != "reward" and args.estimator != "l2o":
             raise SystemExit(f"--select-by {args.select_by} needs --estimator l2o, got {args.estimator}")
+        if args.start_log and not args.start_log.is_file():
+            raise SystemExit(f"--start-log {args.start_log} is not there: give the log.jsonl of another run")
         self.length = args.length or self.task.length
         self.optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=args.lr, weight_decay=args.weight_decay)
         self.rng, self.generator = random.Random(args.seed), torch.Generator(DEVICE).manual_seed(args.seed)
@@ -264,7 +266,7 @@ class Trainer:
     def evaluate_start(self) -> str:
         """Evaluate the starting model, unless the log of another run says what comes out."""
         log: Path | None = self.args.start_log
-        if log and log.exists():
+        if log:
             settings, evaluation = log.read_text().splitlines()[:2]
             given = json.loads(settings)
             if all(str(given.get(name)) == str(getattr(self.args, name)) for name in EVALUATED):

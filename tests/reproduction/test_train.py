@@ -152,9 +152,10 @@ def test_what_is_deployed_is_the_mean_over_all_subsets_and_targets(
         ("--task maze --select-by judge", "--task maze has no judge: countdown"),
         ("--task maze --deployed judge", "--task maze has no judge"),
         ("--select-by vote --estimator grpo", "--select-by vote needs --estimator l2o, got grpo"),
+        ("--start-log nowhere.jsonl", "--start-log nowhere.jsonl is not there: give the log"),
     ],
 )
-def test_what_cannot_be_chosen_by_is_refused(
+def test_options_that_cannot_work_are_refused(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, message: str
 ) -> None:
     monkeypatch.setattr(train.Policy, "check", lambda self, problem: None)
