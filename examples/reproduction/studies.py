@@ -237,7 +237,7 @@ STUDIES = {
         ),
         steps=64,
         groups=[(GRPO, MAXPO, ALL)],
-        rates=(1e-5, 3e-5, 3e-6),
+        rates=(1e-5, 3e-5, 3e-6, 1.5e-6, 7.5e-7),
         seeds=(0, 1, 2),
         common={"train": 128, "held-out": 200, "n": 8, "prompts": 8, "eval-every": 64, "samples": 16, "rows": 256},
         tuned_for=(8, 1),
