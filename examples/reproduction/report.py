@@ -145,14 +145,19 @@ def both_choices(study: str) -> list[list[object]]:
     rows: list[list[object]] = [[label] for label in (f"*{MODELS[study]}*", *map(label_of, methods))]
     for target, ks in CHOICES.items():
         leads = [_lead_where_tuned(study, method, target) for method in methods]
-        rows[0] += [""] * len(ks) + [_seeds([lead.runs for lead in leads if lead])]
+        rows[0] += [""] * len(ks) + [_seeds([lead for lead in leads if lead])]
         for row, method, lead in zip(rows[1:], methods, leads, strict=True):
             row += [number(compare(study, target).sample(method, k, "best").mean) for k in ks] + [lead or ""]
     return rows
 
 
-def _seeds(runs: Sequence[int]) -> str:
-    return plural("-".join(map(str, dict.fromkeys((min(runs), max(runs))))), "seed") if runs else ""
+def _seeds(leads: Sequence[Estimate]) -> str:
+    """Say on how many seeds, or runs from how many starts, the leads rest."""
+    if not leads:
+        return ""
+    runs, starts = [lead.runs for lead in leads], max(lead.starts for lead in leads)
+    count = "-".join(map(str, dict.fromkeys((min(runs), max(runs)))))
+    return f"{plural(count, 'run')}, {starts} starts" if starts > 1 else plural(count, "seed")
 
 
 def in_words() -> str:
@@ -193,7 +198,7 @@ def missing() -> str:
     settled = with_several_seeds(MODELS)
     lacking = [name for study, name in MODELS.items() if study not in settled]
     if not lacking:
-        return "All of these studies have results."
+        return "Each of these studies has several seeds at pass@8."
     return fill(f"Not yet with several seeds: {', '.join(lacking)}.")
 
 
@@ -205,12 +210,12 @@ def main_methods(study: str, comparison: Comparison) -> list[str]:
 def shown(study: str, target: Metric) -> Iterator[tuple[str, str, Comparison]]:
     """Yield the rows of a study's tables: a name, a method, and the comparison that has it.
 
-    Methods that only have results from starts that each machine made anew come after the others, with their baseline
-    and a mark.
+    Methods that have too few results but from starts that each machine made anew come after the others, with their
+    baseline and a mark.
     """
     first, others = compare(study, target), pools(study, target)[1]
-    yield from ((method, method, first) for method in first.methods)
-    missing = [method for method in others.methods if method not in first.methods]
+    missing = [m for m in others.methods if first is not others and compare(study, target, m) is others]
+    yield from ((method, method, first) for method in first.methods if method not in missing)
     if missing:
         yield from ((f"{method} {MARK}", method, others) for method in (others.baseline, *missing))
 

@@ -83,6 +83,16 @@ def line_of(method: str, lr: float, successes: str, seed: int = 0) -> curves.Run
     return curves.Run(method, lr, seed, "hidden_digit", (evaluation,), {"start": "x", "cpu": "y"})
 
 
+def test_a_method_is_compared_on_the_shipped_starts_from_three_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"cpu": "y"}
+    new = [line_of(method, 2, "1", seed) for seed in range(3) for method in ("grpo", "all")]
+    old = [replace(line_of(method, 2, "1", seed), about=made) for seed in range(3) for method in ("grpo", "all", "loo")]
+    for count, expected in [(2, ["all", "grpo", "grpo †", "loo †"]), (3, ["all", "grpo", "loo"])]:
+        lines = [*new, *old, *(line_of("loo", 2, "1", seed) for seed in range(count))]
+        monkeypatch.setattr(curves, "read_runs", lambda study, lines=lines: lines)
+        assert sorted(name for name, _, _ in report.shown(f"with {count}", 8)) == expected
+
+
 def test_a_study_looks_beyond_the_edge_and_adds_seeds_for_every_choice() -> None:
     method = studies.Method("grpo", {})
     study = studies.Study(
