@@ -179,12 +179,12 @@ def compare(study: str, target: Metric = 8, method: str = "", other: str = "") -
     Args:
         study: Its name.
         target: The k of the pass@k by which rates and steps are chosen, or what is deployed.
-        method: It and the other need three common runs on the shipped starts, or as many as on the others.
+        method: It and the other need three common runs on the shipped starts, unless it has none on the others.
         other: The baseline of the study if not given, as for ``method``.
     """
     shipped, made = pools(study, target)
     pair = method or made.baseline, other or made.baseline
-    return shipped if len(shipped.blocks(*pair)) >= min(ENOUGH, len(made.blocks(*pair))) else made
+    return shipped if pair[0] not in made.methods or len(shipped.blocks(*pair)) >= ENOUGH else made
 
 
 class Comparison:
