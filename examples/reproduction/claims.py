@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from curves import RESULTS, Metric, compare, rate_text, sample_of, scan_of
@@ -293,14 +293,18 @@ def _shown(measured: Measured) -> str:
 def _rests_on(measured: Measured) -> str:
     if not measured:
         return ""
-    runs, starts = (sorted({getattr(found, name) for _, found in measured}) for name in ("runs", "starts"))
-    counts = ["-".join(map(str, dict.fromkeys((of[0], of[-1])))) for of in (runs, starts)]
-    return f" ({plural(counts[0], 'run')}, {plural(counts[1], 'start')})"
+    runs, starts = (span([getattr(found, name) for _, found in measured]) for name in ("runs", "starts"))
+    return f" ({plural(runs, 'run')}, {plural(starts, 'start')})"
 
 
 def name_of(metric: Metric) -> str:
     """Return how the tables call pass@k, @8, or what is deployed, selected@4."""
     return metric if isinstance(metric, str) else f"@{metric}"
+
+
+def span(numbers: Sequence[int], dash: str = "-") -> str:
+    """Return the smallest and the largest of some numbers, 3-5, or the one that they all are."""
+    return dash.join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
 
 
 def plural(count: object, noun: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from bandit_judge import CHOOSING
-from claims import claims_table, main_method, name_of, plural
+from claims import claims_table, main_method, name_of, plural, span
 from countdown import questions
 from curves import (
     RESULTS,
@@ -76,7 +76,7 @@ def methods_table(study: str, target: Metric) -> str:
     for name, method, comparison in shown(study, target):
         runs = comparison.methods[method]
         steps = [best_checkpoint(run, target).step for run in runs]
-        about = f"{name}: {_rate(comparison, method)}, {plural(len(runs), 'run')}, {_span(steps)} steps"
+        about = f"{name}: {_rate(comparison, method)}, {plural(len(runs), 'run')}, {span(steps, '–')} steps"
         rows.append([about, *_means(comparison, method, "best"), _lead(comparison, method, target, "best")])
     rows += [[*row, ""] for row in _start_and_optimum(study, columns_of(compare(study, target)))]
     return table(["method", *heads_of(study, target), f"lead at {target} [95%]"], rows)
@@ -155,9 +155,8 @@ def _seeds(leads: Sequence[Estimate]) -> str:
     """Say on how many seeds, or runs from how many starts, the leads rest."""
     if not leads:
         return ""
-    runs, starts = [lead.runs for lead in leads], max(lead.starts for lead in leads)
-    count = "-".join(map(str, dict.fromkeys((min(runs), max(runs)))))
-    return f"{plural(count, 'run')}, {starts} starts" if starts > 1 else plural(count, "seed")
+    runs, starts = span([lead.runs for lead in leads]), max(lead.starts for lead in leads)
+    return f"{plural(runs, 'run')}, {starts} starts" if starts > 1 else plural(runs, "seed")
 
 
 def in_words() -> str:
@@ -210,11 +209,11 @@ def main_methods(study: str, comparison: Comparison) -> list[str]:
 def shown(study: str, target: Metric) -> Iterator[tuple[str, str, Comparison]]:
     """Yield the rows of a study's tables: a name, a method, and the comparison that has it.
 
-    Methods that have too few results but from starts that each machine made anew come after the others, with their
-    baseline and a mark.
+    Methods with too few runs on the shipped starts come after the others: with their runs from starts that each machine
+    made anew, their baseline there, and a mark.
     """
     first, others = compare(study, target), pools(study, target)[1]
-    missing = [m for m in others.methods if first is not others and compare(study, target, m) is others]
+    missing = [method for method in others.methods if compare(study, target, method) is not first]
     yield from ((method, method, first) for method in first.methods if method not in missing)
     if missing:
         yield from ((f"{method} {MARK}", method, others) for method in (others.baseline, *missing))
@@ -351,10 +350,6 @@ def _rate(comparison: Comparison, method: str) -> str:
     scan = scan_of(comparison.runs, method)
     mixed = len({run.start for run in scan.values()}) > 1
     return f"{rate_text(comparison.methods[method][0].lr)} of {len(scan)}" + (f" {MARK}{MARK}" if mixed else "")
-
-
-def _span(steps: Sequence[int]) -> str:
-    return "–".join(map(str, dict.fromkeys((min(steps), max(steps)))))
 
 
 def _means(comparison: Comparison, method: str, when: str, temperature: float = 1.0) -> list[str]:
