@@ -18,6 +18,7 @@ class Method:
     name: str
     settings: Mapping[str, object]
     like: str = ""  # the method at whose best learning rate it runs; it is scanned over all of them if empty
+    tuned_for: Sequence[Metric] = ()  # by which its rate is chosen; by its group's if empty
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Study:
     """A task, its starting model, how long each run takes, and the methods in groups, which run one after the other.
 
     The first group is the main comparison: only it runs from every starting model and at every rate that is best for
-    one of ``tuned_for``; the others run from the first starting model, at the rate that is best for its first.
+    one of ``tuned_for``; the others run from the first starting model, at the rate that is best for its first or for
+    one of their own ``tuned_for``.
     """
 
     task: str
@@ -87,7 +89,7 @@ class Study:
             yield from (Job(method, rate, first) for method, rate in like if rate is not None)
             for lr in self.rates:
                 yield from (Job(method, lr, first) for method in group if not method.like)
-            best = [(method, self.best_rate(method, runs, k)) for method, k in product(group, ks)]
+            best = [(method, self.best_rate(method, runs, k)) for method in group for k in method.tuned_for or ks]
             found = [(method, rate) for method, rate in dict.fromkeys(best) if rate is not None]
             for method, rate in found:
                 yield from (Job(method, lr, first) for lr in self._beyond_the_edge(method, rate, runs))
@@ -127,7 +129,7 @@ OTHERS = (
     Method("loo_minus_one", {"estimator": "loo_minus_one", "k": ["4"]}),
     Method("loo", {"estimator": "loo", "k": ["4"]}),
     Method("mixture", {"k": ["1", "4"]}),
-    Method("schedule", {"k": ["4"], "then-k": ["1"], "switch-step": 0.6}),
+    Method("schedule", {"k": ["4"], "then-k": ["1"], "switch-step": 0.6}, tuned_for=(8, 1)),
     Method("rloo", {"estimator": "rloo"}),
 )
 GRPO_VARIANTS = (
