@@ -226,6 +226,18 @@ CLAIMS = (
                             *_at_every_rate("countdown", "maxpo", "grpo", 16)],
     ),
     Claim(
+        "... MaxRL (`all`) beats GRPO there", "MaxRL, abstract", "2",
+        lambda: compared("countdown", "all", "grpo", *BOTH_K),
+    ),
+    Claim(
+        "... a single k = 4 beats MaxRL (`all`) at pass@8", "ours", "2",
+        lambda: compared("countdown", "maxpo", "all", (8, "best"), (8, "final")),
+    ),
+    Claim(
+        "... MaxPO pays for it at pass@1, if both are tuned for pass@1", "ours", "2",
+        lambda: compared("countdown", "grpo", "maxpo", (1, "best"), target=1),
+    ),
+    Claim(
         "On mazes, training for the best of k beats GRPO at pass@8 and pass@16", "ours", "6",
         lambda: of_study("maze", "l2o", "grpo", *BOTH_K),
     ),

@@ -71,6 +71,7 @@ class Study:
     common: Mapping[str, object] = field(default_factory=dict)
     starts: Sequence[int] = (0,)  # seeds of the starting models
     tuned_for: Sequence[Metric] = (8,)  # by which the rate is chosen
+    more: Sequence[Job] = ()  # beside those that follow from the scan
 
     def methods(self) -> list[Method]:
         """Return the methods in order."""
@@ -95,11 +96,13 @@ class Study:
                 yield from (Job(method, lr, first) for lr in self._beyond_the_edge(method, rate, runs))
             for start, seed in product(starts, self.seeds):
                 yield from (Job(method, rate, seed, start) for method, rate in found)
+        yield from self.more
 
     def count(self) -> int:
         """Return how many runs there are if the rates are the same for every k, but for those beyond an edge."""
         scans = sum(len(self.rates) - 1 for method in self.methods() if not method.like)
-        return scans + len(self.seeds) * (len(self.methods()) + len(self.groups[0]) * (len(self.starts) - 1))
+        seeds = len(self.seeds) * (len(self.methods()) + len(self.groups[0]) * (len(self.starts) - 1))
+        return scans + seeds + len(self.more)
 
     def best_rate(self, method: Method, runs: Sequence[Run], k: Metric = 8) -> float | None:
         """Return the rate whose best checkpoint has the largest value on the validation half; None before the scan."""
@@ -200,6 +203,7 @@ STUDIES = {
         steps=300,
         groups=[(GRPO, MAXPO, ALL), OTHERS],
         tuned_for=(8, 1),
+        more=[Job(GRPO, 4e-5, seed) for seed in SEEDS],  # ends higher than 8e-5, which has the best checkpoint
     ),
     "closest": Study(
         task="closest",
