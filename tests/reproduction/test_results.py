@@ -108,6 +108,17 @@ def test_a_study_looks_beyond_the_edge_and_adds_seeds_for_every_choice() -> None
     assert {lr for lr, seed, start in named(choices) if seed == 1} == {2, 1}
 
 
+def test_a_later_group_is_tuned_for_the_first_choice_unless_a_method_says_more() -> None:
+    scan = [line_of("grpo", 2, "W0"), line_of("grpo", 1, "9")]
+    for own, expected in [((), {1}), ((8, 1), {2, 1})]:
+        method = studies.Method("grpo", {}, tuned_for=own)
+        study = studies.Study("hidden_digit", START, 600, [(), (method,)], (2, 1), seeds=(0, 1), tuned_for=(8, 1))
+        assert {job.lr for job in study.jobs(scan) if job.seed == 1} == expected
+    named = replace(study, more=[studies.Job(method, 3, 5)])
+    assert [job.name for job in named.jobs(scan)][-1] == "grpo-lr3-seed5"
+    assert named.count() == study.count() + 1
+
+
 def test_a_sweep_skips_what_is_finished_from_its_own_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = studies.Study("hidden_digit", START, 600, [(studies.Method("grpo", {}),)], rates=(2, 1), seeds=(0,))
     found = sweep.Sweep("hidden_digit", study, tmp_path, processes=1)
