@@ -244,8 +244,18 @@ class Comparison:
         return estimate(self.sample(method, k, when, 1.0, blocks), self.sample(other, k, when, temperature, blocks))
 
     def _best_rate(self, method: str) -> float:
+        """Return the best rate of the scan, or a better one by the mean over seeds if others have all its seeds too."""
         scan = scan_of(self.runs, method)
-        return max(scan, key=lambda rate: best_checkpoint(scan[rate], self.target).validation)
+        best = max(scan, key=lambda rate: best_checkpoint(scan[rate], self.target).validation)
+        blocks = {run.block for run in self.at_rate(method, best)}
+        if len(blocks) == 1:
+            return best
+        complete = [rate for rate in scan if blocks <= {run.block for run in self.at_rate(method, rate)}]
+        return max(complete, key=lambda rate: self._validation(method, rate, blocks))
+
+    def _validation(self, method: str, rate: float, blocks: set[Block]) -> float:
+        runs = [run for run in self.at_rate(method, rate) if run.block in blocks]
+        return float(np.mean([best_checkpoint(run, self.target).validation for run in runs]))
 
 
 def sample_of(runs: Sequence[Run], k: Metric, target: Metric | None, temperature: float = 1.0) -> Sample:

@@ -108,6 +108,13 @@ def test_a_study_looks_beyond_the_edge_and_adds_seeds_for_every_choice() -> None
     assert {lr for lr, seed, start in named(choices) if seed == 1} == {2, 1}
 
 
+def test_the_mean_over_seeds_decides_between_rates_that_have_them_all() -> None:
+    runs = [line_of("grpo", lr, right, seed) for lr, right, seed in [(2, "9", 0), (1, "5", 0), (2, "1", 1)]]
+    assert {run.lr for run in curves.Comparison("hidden_digit", runs).methods["grpo"]} == {2}
+    runs.append(line_of("grpo", 1, "6", 1))
+    assert {run.lr for run in curves.Comparison("hidden_digit", runs).methods["grpo"]} == {1}
+
+
 def test_a_later_group_is_tuned_for_the_first_choice_unless_a_method_says_more() -> None:
     scan = [line_of("grpo", 2, "W0"), line_of("grpo", 1, "9")]
     for own, expected in [((), {1}), ((8, 1), {2, 1})]:
