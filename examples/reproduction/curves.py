@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,6 +159,11 @@ def scan_of(runs: Iterable[Run], method: str) -> dict[float, Run]:
     return {rate: run for start in latest_last for rate, run in rates[start].items()}
 
 
+def best_of(scan: Mapping[float, Run], target: Metric) -> float:
+    """Return the rate whose best checkpoint has the largest value on the validation half."""
+    return max(scan, key=lambda rate: best_checkpoint(scan[rate], target).validation)
+
+
 def rate_text(rate: float) -> str:
     """Return a learning rate as 1.6e-4."""
     mantissa, exponent = f"{rate:.2e}".split("e")
@@ -246,10 +251,7 @@ class Comparison:
     def _best_rate(self, method: str) -> float:
         """Return the best rate of the scan, or a better one by the mean over seeds if others have all its seeds too."""
         scan = scan_of(self.runs, method)
-        best = max(scan, key=lambda rate: best_checkpoint(scan[rate], self.target).validation)
-        blocks = {run.block for run in self.at_rate(method, best)}
-        if len(blocks) == 1:
-            return best
+        blocks = {run.block for run in self.at_rate(method, best_of(scan, self.target))}
         complete = [rate for rate in scan if blocks <= {run.block for run in self.at_rate(method, rate)}]
         return max(complete, key=lambda rate: self._validation(method, rate, blocks))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
-from curves import Metric, Run, best_checkpoint, scan_of
+from curves import Metric, Run, best_of, scan_of
 
 SEEDS = (0, 1, 2, 3, 4)
 
@@ -109,9 +109,7 @@ class Study:
         if method.like:
             return self.best_rate(next(other for other in self.methods() if other.name == method.like), runs, k)
         scanned = scan_of(runs, method.name)
-        if not set(self.rates) <= set(scanned):
-            return None
-        return max(scanned, key=lambda lr: best_checkpoint(scanned[lr], k).validation)
+        return best_of(scanned, k) if set(self.rates) <= set(scanned) else None
 
     def _beyond_the_edge(self, method: Method, best: float, runs: Sequence[Run]) -> list[float]:
         if method.like:
@@ -203,7 +201,7 @@ STUDIES = {
         steps=300,
         groups=[(GRPO, MAXPO, ALL), OTHERS],
         tuned_for=(8, 1),
-        more=[Job(GRPO, 4e-5, seed) for seed in SEEDS],  # ends higher than 8e-5, which has the best checkpoint
+        more=[Job(GRPO, 4e-5, seed) for seed in SEEDS[1:]],  # where the first seed ends higher than at 8e-5, its best
     ),
     "closest": Study(
         task="closest",
